@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""The labour: one stage per process, files in, files out."""

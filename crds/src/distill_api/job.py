@@ -1,0 +1,235 @@
+"""The spec of a DistillationJob."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from distill_api import not_yet
+from distill_api.base import DnsName, Model, NonNegativeInt, PositiveInt, Quantity, Uri, rule, rules
+from distill_api.outcome import Evaluation, Prices, Target
+from distill_api.recipe import Component, Recipe
+from distill_api.sources import Data, SecretRef, Student, Teacher
+from distill_api.training import Quantize, Sweep, Training
+
+
+class ResourceList(Model):
+    """Amounts of a pod's resources."""
+
+    cpu: Quantity | None = None
+    """Cores, for example `2` or `500m`."""
+    memory: Quantity | None = None
+    """Bytes, for example `4Gi`."""
+    gpu: Annotated[int, Field(ge=0, le=64)] | None = None
+    """Accelerators, of the kind podTemplate.gpuResource names."""
+    ephemeral_storage: Quantity | None = None
+    """Scratch space in bytes."""
+
+
+class Resources(Model):
+    """What a stage's pod asks for and may use at most."""
+
+    requests: ResourceList = ResourceList(cpu="500m", memory="1Gi")
+    """What the scheduler sets aside."""
+    limits: ResourceList = ResourceList(memory="4Gi")
+    """What the pod may use at most."""
+
+
+class Toleration(Model):
+    """A taint that the pods accept."""
+
+    key: Annotated[str, Field(max_length=317)] | None = None
+    """Key of the taint."""
+    operator: Literal["Exists", "Equal"] = "Equal"
+    """How the key's value is compared."""
+    value: Annotated[str, Field(max_length=63)] | None = None
+    """Value of the taint."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Effect of the taint; every effect by default."""
+
+
+class StageResources(Model):
+    """Resources of single stages, where they differ from podTemplate.resources."""
+
+    label: Resources | None = None
+    """For the label stage."""
+    prepare: Resources | None = None
+    """For the prepare stage."""
+    train: Resources | None = None
+    """For the train stage."""
+    quantize: Resources | None = None
+    """For the quantize stage."""
+    evaluate: Resources | None = None
+    """For the evaluate stage."""
+    publish: Resources | None = None
+    """For the publish stage."""
+
+
+class PodTemplate(Model):
+    """The part of the pods that you may shape."""
+
+    image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    """Trainer image; the operator's own by default."""
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    """When the image is pulled."""
+    image_pull_secrets: Annotated[list[SecretRef], Field(max_length=16)] = []
+    """Secrets that open the image's registry."""
+    service_account_name: DnsName | None = None
+    """Service account of the pods; the namespace's default one by default."""
+    resources: Resources = Resources()
+    """Resources of every stage."""
+    stage_resources: StageResources = StageResources()
+    """Resources of single stages."""
+    gpu_resource: Annotated[str, Field(max_length=253)] = "nvidia.com/gpu"
+    """Extended resource that `gpu` counts."""
+    node_selector: Annotated[
+        dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=32)
+    ] = {}
+    """Labels of the nodes that may run the pods."""
+    tolerations: Annotated[list[Toleration], Field(max_length=32)] = []
+    """Taints that the pods accept."""
+    runtime_class_name: DnsName | None = None
+    """Container runtime of the pods."""
+    labels: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=32)] = {}
+    """More labels for the pods."""
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Threads of tensor operations; the CPU limit or request rounded up by default. Fixed for a
+    job, as the order of sums, and so the last bit of the weights, depends on it."""
+
+
+_WORKSPACE_RULE = rule(
+    "(has(self.claimName) ? 1 : 0) + (has(self.uri) ? 1 : 0)"
+    " + (has(self.storageClassName) ? 1 : 0) <= 1",
+    "workspace takes at most one of claimName (your volume), uri (an object store) and"
+    " storageClassName (a volume made for the job)",
+)
+
+
+class LabelCache(Model):
+    """Where labels are kept for other jobs with the same teacher and data."""
+
+    model_config = rules(
+        rule(
+            "(has(self.claimName) ? 1 : 0) + (has(self.uri) ? 1 : 0)"
+            " + (has(self.disabled) && self.disabled ? 1 : 0) <= 1",
+            "workspace.labelCache takes at most one of claimName, uri and disabled",
+        )
+    )
+
+    claim_name: DnsName | None = None
+    """Your PersistentVolumeClaim; by default one named `kubedistill-labels` is made in the
+    namespace, which outlives the jobs."""
+    uri: Uri | None = None
+    """A prefix in an object store."""
+    size: Quantity = "10Gi"
+    """Size of the claim, when it is made."""
+    disabled: bool = False
+    """Keep labels in the job's own workspace only."""
+
+
+class Workspace(Model):
+    """Where the stages leave their results for each other."""
+
+    model_config = rules(_WORKSPACE_RULE)
+
+    claim_name: DnsName | None = None
+    """Your PersistentVolumeClaim. The job uses a folder of its own on it."""
+    uri: Annotated[Uri, Field(pattern=r"^(s3|gs)://.+")] | None = None
+    """A prefix in an object store, `s3://bucket/prefix` or `gs://bucket/prefix`."""
+    secret_ref: SecretRef | None = None
+    """Credentials for uri."""
+    storage_class_name: DnsName | None = None
+    """Class of the claim that is made for the job; the cluster's default by default."""
+    size: Quantity = "10Gi"
+    """Size of the claim that is made for the job."""
+    access_mode: Literal["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"] = "ReadWriteOnce"
+    """Access mode of the claim that is made for the job."""
+    label_cache: LabelCache = LabelCache()
+    """Where labels are kept for other jobs."""
+
+
+def _fixed(field: str) -> dict[str, JsonValue]:
+    """Return the schema extra of a field that cannot change after creation."""
+    message = (
+        f"spec.{field} cannot change after creation, so that the result stays reproducible:"
+        " create a new DistillationJob"
+    )
+    return {"x-kubernetes-validations": [rule("self == oldSelf", message)]}
+
+
+def _belongs(component: Component, member: str) -> dict[str, JsonValue]:
+    """Return the rule that ties a component to its member of recipe."""
+    others = [m for m in ("embedding", "reranker", "generator", "queryTransform") if m != member]
+    none_else = " && ".join(f"!has(self.recipe.{other})" for other in others)
+    return rule(
+        f"self.component != '{component}' || (has(self.recipe.{member}) && {none_else})",
+        f"component {component} needs recipe.{member} and no other member of recipe",
+    )
+
+
+_SPEC_RULES = [
+    _belongs(Component.EMBEDDING, "embedding"),
+    _belongs(Component.RERANKER, "reranker"),
+    _belongs(Component.GENERATOR, "generator"),
+    _belongs(Component.QUERY_TRANSFORM, "queryTransform"),
+    rule(
+        "!has(self.student.fromTeacher) || has(self.teacher.model)",
+        "student.fromTeacher needs teacher.model: a teacher behind an endpoint gives no weights;"
+        " name student.model instead",
+    ),
+    rule(
+        "!has(self.recipe.embedding) || !has(self.recipe.embedding.marginMse)"
+        " || self.data.hardNegatives.perQuery > 0",
+        "recipe.embedding.marginMse learns from hard negatives: set data.hardNegatives.perQuery"
+        " to 1 or more, or remove marginMse",
+    ),
+]
+
+
+class DistillationJobSpec(Model):
+    """What is distilled, from whom, from what, how, and where the student goes."""
+
+    model_config = rules(*_SPEC_RULES, *not_yet.RULES)
+
+    component: Annotated[Component, Field(json_schema_extra=_fixed("component"))]
+    """The part of a retrieval pipeline that is distilled."""
+    teacher: Annotated[Teacher, Field(json_schema_extra=_fixed("teacher"))]
+    """The large model whose knowledge is transferred."""
+    student: Annotated[Student, Field(json_schema_extra=_fixed("student"))]
+    """The small model that learns."""
+    data: Annotated[Data, Field(json_schema_extra=_fixed("data"))]
+    """What is learnt from."""
+    recipe: Annotated[Recipe, Field(json_schema_extra=_fixed("recipe"))]
+    """The losses."""
+    training: Annotated[Training, Field(json_schema_extra=_fixed("training"))]
+    """How the student is trained."""
+    quantize: Annotated[Quantize | None, Field(json_schema_extra=_fixed("quantize"))] = None
+    """Make the weights smaller after training; not by default."""
+    sweep: Annotated[Sweep | None, Field(json_schema_extra=_fixed("sweep"))] = None
+    """Train several students and keep the best; one by default."""
+    evaluation: Annotated[Evaluation, Field(json_schema_extra=_fixed("evaluation"))] = Evaluation()
+    """How the student is measured against its teacher."""
+    publish: Annotated[
+        list[Target], Field(min_length=1, max_length=8, json_schema_extra=_fixed("publish"))
+    ]
+    """Where the student goes; the first entry is the one in status.artifact."""
+    workspace: Annotated[Workspace, Field(json_schema_extra=_fixed("workspace"))] = Workspace()
+    """Where the stages leave their results for each other."""
+    pod_template: PodTemplate = PodTemplate()
+    """Shape of the pods. A change reaches the stages that have not started."""
+    prices: Prices = Prices()
+    """What things cost."""
+    suspend: bool = False
+    """Stop the pods and wait; nothing that is complete is lost, training goes on from its last
+    checkpoint."""
+    queue_name: DnsName | None = None
+    """LocalQueue of Kueue that admits the stages."""
+    priority_class_name: DnsName | None = None
+    """Priority of the pods."""
+    retries: Annotated[int, Field(ge=0, le=100)] = 3
+    """Times a stage is tried again after a failure that may pass. Lost nodes and evictions do not
+    count."""
+    stage_deadline_seconds: PositiveInt | None = None
+    """Longest time of one stage in seconds; none by default."""
+    ttl_seconds_after_finished: NonNegativeInt | None = None
+    """Delete this object, its pods and its workspace so many seconds after it finished. What was
+    published stays."""

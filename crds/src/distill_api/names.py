@@ -1,0 +1,122 @@
+"""Every name that appears in the cluster: group, labels, conditions, reasons, stages."""
+
+from enum import IntEnum, StrEnum
+from typing import Final
+
+GROUP: Final = "kubedistill.io"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+JOB_KIND: Final = "DistillationJob"
+JOB_PLURAL: Final = "distillationjobs"
+FIELD_MANAGER: Final = "kubedistill"
+FINALIZER: Final = f"{GROUP}/workspace"
+"""Held only by jobs whose workspace lies outside the cluster (s3://, gs://)."""
+
+PROGRESS_AUDIENCE: Final = f"progress.{GROUP}"
+"""Audience of the projected token with which a trainer pod pushes its progress."""
+
+
+class Label(StrEnum):
+    """Labels on the objects that the operator makes."""
+
+    MANAGED_BY = "app.kubernetes.io/managed-by"
+    PART_OF = "app.kubernetes.io/part-of"
+    COMPONENT = "app.kubernetes.io/component"
+    JOB = f"{GROUP}/job"
+    JOB_UID = f"{GROUP}/job-uid"
+    STAGE = f"{GROUP}/stage"
+    ATTEMPT = f"{GROUP}/attempt"
+    QUEUE = "kueue.x-k8s.io/queue-name"
+    PRIORITY = "kueue.x-k8s.io/priority-class"
+
+
+class Annotation(StrEnum):
+    """Annotations on the objects that the operator makes."""
+
+    TASK = f"{GROUP}/task"
+    """The stage's Task as JSON; the pod reads it through the downward API."""
+    PROGRESS_CA = f"{GROUP}/progress-ca"
+    """PEM of the authority that signed the progress endpoint's certificate."""
+    JOB_NAME = f"{GROUP}/job-name"
+    """The full name of the owner where a label's 63 characters cannot hold it."""
+
+
+class Stage(StrEnum):
+    """The stages of a DistillationJob, in their order."""
+
+    LABEL = "Label"
+    PREPARE = "Prepare"
+    TRAIN = "Train"
+    QUANTIZE = "Quantize"
+    EVALUATE = "Evaluate"
+    PUBLISH = "Publish"
+    CLEANUP = "Cleanup"
+    """Removes an external workspace when the object is deleted; never listed in status."""
+
+
+class StageState(StrEnum):
+    """Where one stage stands."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    RETRYING = "Retrying"
+    SUSPENDED = "Suspended"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+
+class ConditionType(StrEnum):
+    """Conditions of a DistillationJob; `Succeeded` is the summary, the rest follow kstatus."""
+
+    SUCCEEDED = "Succeeded"
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    SUSPENDED = "Suspended"
+    SCHEDULED = "Scheduled"
+
+
+class Reason(StrEnum):
+    """Why a condition has its value; also the reasons of events."""
+
+    ACCEPTED = "Accepted"
+    RUNNING = "Running"
+    SUCCEEDED = "JobSucceeded"
+    SUSPENDED = "SuspendedByUser"
+    QUEUED = "QueuedByKueue"
+    RESUMED = "Resumed"
+    STAGE_STARTED = "StageStarted"
+    STAGE_COMPLETE = "StageComplete"
+    STAGE_REUSED = "StageReused"
+    STAGE_RETRYING = "StageRetrying"
+    INVALID_SPEC = "InvalidSpec"
+    BAD_DATA = "BadData"
+    DATA_UNREACHABLE = "DataUnreachable"
+    TEACHER_UNREACHABLE = "TeacherUnreachable"
+    BAD_MODEL = "BadModel"
+    BAD_RECIPE = "BadRecipe"
+    SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason, not a secret
+    REGISTRY_UNREACHABLE = "RegistryUnreachable"
+    VOLUME_FULL = "VolumeFull"
+    OUT_OF_MEMORY = "OutOfMemory"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    UNSCHEDULABLE = "Unschedulable"
+    EVICTED = "Evicted"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    TRAINING_DIVERGED = "TrainingDiverged"
+    QUALITY_GATE_FAILED = "QualityGateFailed"
+    CRASHED = "Crashed"
+    REPORT_LOST = "ReportLost"
+    CHILD_REFUSED = "ChildRefused"
+    """The API server refused an object that the operator wanted to make."""
+    EXPIRED = "Expired"
+
+
+class Exit(IntEnum):
+    """What the trainer's exit status tells the Job controller."""
+
+    DONE = 0
+    TRY_AGAIN = 75
+    """Counts against the Job's backoff limit (sysexits' EX_TEMPFAIL)."""
+    GIVE_UP = 78
+    """The podFailurePolicy fails the Job at once (sysexits' EX_CONFIG)."""

@@ -1,0 +1,66 @@
+"""Fields that are part of the contract and whose stage is not built yet: refused with a sentence.
+
+Whoever builds a stage removes its line here; nothing else refuses the field.
+"""
+
+from typing import Final, NamedTuple
+
+from pydantic import JsonValue
+
+from distill_api.base import rule
+
+
+class NotYet(NamedTuple):
+    """A field that is refused: where it is, when it counts as used, what to do instead."""
+
+    path: str
+    used: str
+    """CEL expression on the spec that is true when the field is used."""
+    instead: str
+
+
+REFUSED: Final = (
+    NotYet("component", "self.component != 'Embedding'", "use component Embedding"),
+    NotYet(
+        "teacher.endpoint.protocol Triton",
+        "has(self.teacher.endpoint) && self.teacher.endpoint.protocol == 'Triton'",
+        "use protocol OpenAI",
+    ),
+    NotYet("quantize", "has(self.quantize)", "remove it; the student is published in float32"),
+    NotYet("sweep", "has(self.sweep)", "remove it and create one job for each trial"),
+    NotYet("training.lora", "has(self.training.lora)", "remove it; every weight is trained"),
+    NotYet(
+        "training.distributed",
+        "self.training.distributed.pods > 1 || self.training.distributed.processesPerPod > 1",
+        "use one pod with one process",
+    ),
+    NotYet(
+        "training.gradientCheckpointing", "self.training.gradientCheckpointing", "set it to false"
+    ),
+    NotYet("data.balanceByDifficulty", "self.data.balanceByDifficulty", "set it to false"),
+    NotYet("data.productionSample", "has(self.data.productionSample)", "remove it"),
+    NotYet(
+        "data.source.format HFDataset",
+        "self.data.source.format == 'HFDataset'",
+        "use JSONL, Parquet or CSV",
+    ),
+    NotYet(
+        "publish.huggingFace",
+        "self.publish.exists(t, has(t.huggingFace))",
+        "publish to oci, s3 or pvc",
+    ),
+    NotYet(
+        "student.architecture",
+        "has(self.student.architecture) && self.student.architecture != 'BiEncoder'",
+        "use BiEncoder",
+    ),
+)
+
+
+def _sentence(field: NotYet) -> str:
+    return f"spec.{field.path} is not available in this release yet: {field.instead}"
+
+
+RULES: Final[tuple[dict[str, JsonValue], ...]] = tuple(
+    rule(f"!({field.used})", _sentence(field)) for field in REFUSED
+)

@@ -1,0 +1,197 @@
+"""How training runs: optimiser, batches, adapters, precision, several pods, sweeps."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from distill_api.base import Fraction, Model, NonNegativeInt, PositiveInt, ShortText, rule, rules
+
+
+class Schedule(StrEnum):
+    """How the learning rate moves after warm-up."""
+
+    LINEAR = "Linear"
+    COSINE = "Cosine"
+    CONSTANT = "Constant"
+
+
+class Optimizer(Model):
+    """AdamW and its schedule."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-5
+    """Peak learning rate; the guide's 1e-5 to 5e-5, lower for larger models."""
+    weight_decay: Fraction = 0.01
+    """Decoupled weight decay; the guide's 0.01 to 0.1."""
+    warmup_ratio: Fraction = 0.1
+    """Share of the steps over which the learning rate rises; the guide's 5 to 10 %."""
+    schedule: Schedule = Schedule.LINEAR
+    """How the learning rate falls afterwards."""
+    max_gradient_norm: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    """Gradients are clipped to this norm; 0 clips nothing."""
+    projection_learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Learning rate of new projections; 10 times the student's by default, as they start from
+    nothing."""
+
+
+class Precision(StrEnum):
+    """Number format of the forward and backward pass; weights stay in float32."""
+
+    FLOAT32 = "Float32"
+    BFLOAT16 = "BFloat16"
+
+
+class Lora(Model):
+    """Train low-rank adapters only."""
+
+    rank: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Rank of the adapters; the guide's 4 to 16."""
+    alpha: Annotated[int, Field(ge=1, le=4096)] = 16
+    """Scale of the adapters."""
+    dropout: Fraction = 0.05
+    """Dropout before the adapters."""
+    target_modules: Annotated[list[ShortText], Field(min_length=1, max_length=64)] | None = None
+    """Names of the adapted modules; the attention projections by default."""
+    quantized_base: bool = False
+    """QLoRA: hold the frozen weights in 4-bit NF4."""
+
+
+class Strategy(StrEnum):
+    """How several processes share a model."""
+
+    DDP = "DDP"
+    FSDP2 = "FSDP2"
+    ZERO1 = "ZeRO1"
+    ZERO2 = "ZeRO2"
+    ZERO3 = "ZeRO3"
+
+
+class Distributed(Model):
+    """Several pods train one student."""
+
+    pods: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Pods of the train stage."""
+    processes_per_pod: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes in each pod, one for each accelerator."""
+    strategy: Strategy = Strategy.DDP
+    """DDP up to about 3 billion parameters, FSDP2 above, ZeRO through DeepSpeed."""
+
+
+class EarlyStopping(Model):
+    """Stop when the validation score no longer rises."""
+
+    patience: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Validations without a better score."""
+    min_improvement: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """A smaller rise does not count."""
+
+
+_LENGTH_RULE = rule(
+    "has(self.epochs) != has(self.maxSteps)",
+    "training needs exactly one of epochs and maxSteps",
+)
+
+
+class Training(Model):
+    """How the student is trained."""
+
+    model_config = rules(_LENGTH_RULE)
+
+    epochs: Annotated[float, Field(gt=0, le=10000)] | None = None
+    """Passes over the training records."""
+    max_steps: PositiveInt | None = None
+    """Optimiser steps."""
+    batch_size: Annotated[int, Field(ge=2, le=65536)] = 32
+    """Records of one optimiser step, over all pods. Contrastive losses like 256 to 512."""
+    micro_batch_size: Annotated[int, Field(ge=1, le=65536)] | None = None
+    """Records of one forward pass; gradients are accumulated up to batchSize."""
+    optimizer: Optimizer = Optimizer()
+    """AdamW and its schedule."""
+    precision: Precision = Precision.FLOAT32
+    """Number format of the forward and backward pass."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: slower, with less memory."""
+    freeze_embeddings: bool = False
+    """Leave the word embeddings as they are: faster, and often as good for a student that was
+    made from its teacher."""
+    checkpoint_steps: PositiveInt = 500
+    """A checkpoint is written every this many steps; a lost pod goes on from the last one."""
+    keep_checkpoints: Annotated[int, Field(ge=1, le=100)] = 2
+    """Checkpoints kept beside the best one."""
+    validation_steps: PositiveInt | None = None
+    """The student is validated every this many steps; checkpointSteps by default."""
+    early_stopping: EarlyStopping | None = None
+    """Stop when the validation score no longer rises; never by default."""
+    lora: Lora | None = None
+    """Train low-rank adapters only; every weight by default."""
+    distributed: Distributed = Distributed()
+    """Several pods."""
+    seed: NonNegativeInt = 42
+    """Of every random choice: splits, order, dropout, new weights."""
+
+
+class QuantizationMethod(StrEnum):
+    """How weights become smaller after training."""
+
+    INT8 = "INT8"
+    INT4 = "INT4"
+    GPTQ = "GPTQ"
+    AWQ = "AWQ"
+
+
+class Quantize(Model):
+    """Make the trained student's weights smaller."""
+
+    method: QuantizationMethod
+    """INT8 and INT4 round to nearest; GPTQ and AWQ calibrate."""
+    bits: Annotated[int, Field(ge=2, le=8)] = 4
+    """Bits of a weight, for GPTQ and AWQ."""
+    group_size: Annotated[int, Field(ge=-1, le=4096)] = 128
+    """Weights that share one scale; -1 for whole rows."""
+    calibration_records: PositiveInt = 512
+    """Records that calibrate."""
+    aware_training: bool = False
+    """Simulate the rounding while training (QAT)."""
+
+
+class SweepAlgorithm(StrEnum):
+    """How trials are chosen."""
+
+    GRID = "Grid"
+    RANDOM = "Random"
+    BAYESIAN = "Bayesian"
+
+
+class SweepParameter(Model):
+    """One field of the recipe or the training that varies."""
+
+    model_config = rules(
+        rule(
+            "has(self.values) != (has(self.min) && has(self.max))",
+            "a sweep parameter needs either values, or min and max",
+        )
+    )
+
+    path: Annotated[str, Field(min_length=1, max_length=256)]
+    """Path below spec, for example `recipe.embedding.contrastive.temperature`."""
+    values: Annotated[list[ShortText], Field(min_length=1, max_length=64)] | None = None
+    """Values to try, written as JSON."""
+    min: float | None = None
+    """Lower end of a range."""
+    max: float | None = None
+    """Upper end of a range."""
+    log_scale: bool = False
+    """Draw from the logarithm of the range."""
+
+
+class Sweep(Model):
+    """Train several students and keep the best by the evaluation's first gate."""
+
+    algorithm: SweepAlgorithm = SweepAlgorithm.BAYESIAN
+    """How trials are chosen."""
+    parameters: Annotated[list[SweepParameter], Field(min_length=1, max_length=16)]
+    """What varies."""
+    max_trials: Annotated[int, Field(ge=1, le=1000)] = 16
+    """Students trained in all."""
+    parallel_trials: Annotated[int, Field(ge=1, le=100)] = 1
+    """Students trained at once."""

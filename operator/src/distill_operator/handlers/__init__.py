@@ -1,0 +1,1 @@
+"""kopf in, kopf out: see, decide, act and nothing else."""

@@ -1,0 +1,1 @@
+"""Pure rendering: from spec and decision to Kubernetes manifests."""

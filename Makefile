@@ -1,0 +1,47 @@
+# The verbs. Each long step shows progress; each can be run again at any time.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+SOURCES := crds operator trainer-image tests examples bench
+
+.PHONY: help setup demo test check generate verify images bench test-fast down
+
+help: ## show the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what this machine lacks (Debian or Ubuntu, as root); twice does nothing
+	@scripts/setup.sh
+
+demo: setup ## distil a real teacher on a real Kubernetes on this machine, and show the result
+	@$(PYTHON) examples/embedding/demo.py
+
+test: setup ## every test: unit, properties, contract, real cluster, one whole story
+	@$(PYTHON) -m pytest --cluster
+
+test-fast: ## the tests that need no cluster
+	@$(PYTHON) -m pytest tests/unit tests/properties tests/contract
+
+check: ## lint, types, import law, generated files
+	@.venv/bin/ruff format --check $(SOURCES)
+	@.venv/bin/ruff check $(SOURCES)
+	@.venv/bin/mypy crds/src operator/src trainer-image/src tests/devcluster/src
+	@.venv/bin/lint-imports
+	@$(MAKE) --no-print-directory verify
+
+generate: ## write what is generated: CRD, chart copy, schemas, reference pages
+	@$(PYTHON) -m distill_api.generate
+	@$(PYTHON) -m distill_operator.plan.diagram
+
+verify: ## prove that generated files are up to date
+	@$(PYTHON) -m distill_api.generate --check
+	@$(PYTHON) -m distill_operator.plan.diagram --check
+
+images: setup ## build the operator and trainer images
+	@$(PYTHON) -m devcluster.images build
+
+bench: setup ## measure: training beside the guide's loop, serving, apply to first pod
+	@$(PYTHON) bench/run.py
+
+down: ## take the development cluster down
+	@$(PYTHON) -m devcluster down

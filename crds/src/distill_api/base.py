@@ -1,6 +1,6 @@
 """The base class of every model that crosses a process wall as JSON."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
@@ -18,9 +18,31 @@ class Model(BaseModel):
     )
 
 
-def rule(expression: str, message: str) -> dict[str, JsonValue]:
-    """Return a CEL rule of the CRD: what must hold, and the sentence shown when it does not."""
-    return {"rule": expression, "message": message}
+def rule(expression: str, message: str, *, at: str | None = None) -> dict[str, JsonValue]:
+    """Return a CEL rule of the CRD: what must hold, and the sentence shown when it does not.
+
+    at: the member that the user must change, for example `.uri`; the object itself by default.
+    """
+    check: dict[str, JsonValue] = {"rule": expression, "message": message}
+    return check | {"fieldPath": at} if at else check
+
+
+def text(pattern: str, sentence: str, *, most: int, least: int = 1) -> Any:
+    """Return the Field of a string with a pattern, and the sentence shown when it does not match.
+
+    least, most: its length in characters.
+    """
+    return Field(
+        min_length=least,
+        max_length=most,
+        pattern=pattern,
+        json_schema_extra={"x-pattern-sentence": sentence},
+    )
+
+
+def listed_once(**more: JsonValue) -> dict[str, JsonValue]:
+    """Return the schema extra of a list in which the API server refuses an item named twice."""
+    return {"x-kubernetes-list-type": "set", **more}
 
 
 def rules(*checks: dict[str, JsonValue]) -> ConfigDict:
@@ -29,14 +51,20 @@ def rules(*checks: dict[str, JsonValue]) -> ConfigDict:
 
 
 DnsName = Annotated[
-    str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    str,
+    text(
+        r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        "must be a Kubernetes name: small letters, digits, '-' and '.', with a letter or digit at"
+        " both ends",
+        most=253,
+    ),
 ]
 Quantity = Annotated[
     str,
-    Field(
-        min_length=1,
-        max_length=32,
-        pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$",
+    text(
+        r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$",
+        "must be a Kubernetes quantity, for example 500m, 2 or 4Gi",
+        most=32,
     ),
 ]
 Uri = Annotated[str, Field(min_length=6, max_length=1024)]

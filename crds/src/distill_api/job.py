@@ -1,12 +1,21 @@
 """The spec of a DistillationJob."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, JsonValue
 
 from distill_api import not_yet
-from distill_api.base import DnsName, Model, NonNegativeInt, PositiveInt, Quantity, Uri, rule, rules
-from distill_api.outcome import Evaluation, Prices, Target
+from distill_api.base import (
+    DnsName,
+    Model,
+    NonNegativeInt,
+    PositiveInt,
+    Quantity,
+    rule,
+    rules,
+    text,
+)
+from distill_api.outcome import Evaluation, ObjectStoreUri, Prices, Target
 from distill_api.recipe import Component, Recipe
 from distill_api.sources import Data, SecretRef, Student, Teacher
 from distill_api.training import Quantize, Sweep, Training
@@ -25,8 +34,33 @@ class ResourceList(Model):
     """Scratch space in bytes."""
 
 
+def _within_limit(resource: str) -> dict[str, JsonValue]:
+    """Return the rule that a pod asks for no more of a resource than it may use."""
+    request, limit = f"self.requests.{resource}", f"self.limits.{resource}"
+    return rule(
+        f"!has({request}) || !has({limit}) || !isQuantity({request}) || !isQuantity({limit})"
+        f" || quantity({request}).compareTo(quantity({limit})) <= 0",
+        f"requests.{resource} must not be above limits.{resource}: lower the one or raise the"
+        " other",
+        at=f".requests.{resource}",
+    )
+
+
 class Resources(Model):
     """What a stage's pod asks for and may use at most."""
+
+    model_config = rules(
+        _within_limit("cpu"),
+        _within_limit("memory"),
+        _within_limit("ephemeralStorage"),
+        rule(
+            "!has(self.requests.gpu) || !has(self.limits.gpu)"
+            " || self.requests.gpu == self.limits.gpu",
+            "requests.gpu and limits.gpu must be equal, as accelerators are not shared: leave one"
+            " of them out",
+            at=".requests.gpu",
+        ),
+    )
 
     requests: ResourceList = ResourceList(cpu="500m", memory="1Gi")
     """What the scheduler sets aside."""
@@ -36,6 +70,13 @@ class Resources(Model):
 
 class Toleration(Model):
     """A taint that the pods accept."""
+
+    model_config = rules(
+        rule(
+            "self.operator == 'Exists' ? !has(self.value) : has(self.key)",
+            "a toleration needs a key with operator Equal, and has no value with operator Exists",
+        )
+    )
 
     key: Annotated[str, Field(max_length=317)] | None = None
     """Key of the taint."""
@@ -67,7 +108,13 @@ class StageResources(Model):
 class PodTemplate(Model):
     """The part of the pods that you may shape."""
 
-    image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    image: (
+        Annotated[
+            str,
+            text(r"^\S+$", "image must be an image reference without spaces", most=512),
+        ]
+        | None
+    ) = None
     """Trainer image; the operator's own by default."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """When the image is pulled."""
@@ -79,7 +126,14 @@ class PodTemplate(Model):
     """Resources of every stage."""
     stage_resources: StageResources = StageResources()
     """Resources of single stages."""
-    gpu_resource: Annotated[str, Field(max_length=253)] = "nvidia.com/gpu"
+    gpu_resource: Annotated[
+        str,
+        text(
+            r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$",
+            "gpuResource must be an extended resource such as nvidia.com/gpu or amd.com/gpu",
+            most=253,
+        ),
+    ] = "nvidia.com/gpu"
     """Extended resource that `gpu` counts."""
     node_selector: Annotated[
         dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=32)
@@ -118,7 +172,7 @@ class LabelCache(Model):
     claim_name: DnsName | None = None
     """Your PersistentVolumeClaim; by default one named `kubedistill-labels` is made in the
     namespace, which outlives the jobs."""
-    uri: Uri | None = None
+    uri: ObjectStoreUri | None = None
     """A prefix in an object store."""
     size: Quantity = "10Gi"
     """Size of the claim, when it is made."""
@@ -129,11 +183,18 @@ class LabelCache(Model):
 class Workspace(Model):
     """Where the stages leave their results for each other."""
 
-    model_config = rules(_WORKSPACE_RULE)
+    model_config = rules(
+        _WORKSPACE_RULE,
+        rule(
+            "!has(self.secretRef) || has(self.uri)",
+            "workspace.secretRef opens an object store: give workspace.uri too, or remove it",
+            at=".secretRef",
+        ),
+    )
 
     claim_name: DnsName | None = None
     """Your PersistentVolumeClaim. The job uses a folder of its own on it."""
-    uri: Annotated[Uri, Field(pattern=r"^(s3|gs)://.+")] | None = None
+    uri: ObjectStoreUri | None = None
     """A prefix in an object store, `s3://bucket/prefix` or `gs://bucket/prefix`."""
     secret_ref: SecretRef | None = None
     """Credentials for uri."""
@@ -147,13 +208,24 @@ class Workspace(Model):
     """Where labels are kept for other jobs."""
 
 
-def _fixed(field: str) -> dict[str, JsonValue]:
-    """Return the schema extra of a field that cannot change after creation."""
-    message = (
+def _fixed_sentence(field: str) -> str:
+    return (
         f"spec.{field} cannot change after creation, so that the result stays reproducible:"
         " create a new DistillationJob"
     )
-    return {"x-kubernetes-validations": [rule("self == oldSelf", message)]}
+
+
+def _fixed(field: str) -> dict[str, JsonValue]:
+    """Return the schema extra of a field that cannot change after creation."""
+    return {"x-kubernetes-validations": [rule("self == oldSelf", _fixed_sentence(field))]}
+
+
+def _stays(field: str) -> dict[str, JsonValue]:
+    """Return the rule that an optional field neither comes nor goes after creation.
+
+    The field's own rule does not see that: it is only evaluated where both objects have it.
+    """
+    return rule(f"has(self.{field}) == has(oldSelf.{field})", _fixed_sentence(field))
 
 
 def _belongs(component: Component, member: str) -> dict[str, JsonValue]:
@@ -166,7 +238,60 @@ def _belongs(component: Component, member: str) -> dict[str, JsonValue]:
     )
 
 
+_ARCHITECTURES: Final = {
+    Component.EMBEDDING: ("BiEncoder",),
+    Component.RERANKER: ("BiEncoder", "LateInteraction", "CrossEncoder"),
+    Component.GENERATOR: ("Causal",),
+    Component.QUERY_TRANSFORM: ("Causal", "Seq2Seq"),
+}
+_RETRIEVAL: Final = ("R@1", "R@10", "nDCG@10", "AP", "AP@1000", "RR", "RR@10")
+_MEASURES: Final = {
+    Component.EMBEDDING: _RETRIEVAL,
+    Component.RERANKER: _RETRIEVAL,
+    Component.GENERATOR: ("Faithfulness", "Relevancy", "ContextRecall"),
+    Component.QUERY_TRANSFORM: ("RecallLift",),
+}
+
+
+def _cel_list(values: tuple[str, ...]) -> str:
+    return "[" + ", ".join(f"'{value}'" for value in values) + "]"
+
+
+def _fitting_architecture(component: Component) -> dict[str, JsonValue]:
+    fitting = _ARCHITECTURES[component]
+    return rule(
+        f"self.component != '{component}' || !has(self.student.architecture)"
+        f" || self.student.architecture in {_cel_list(fitting)}",
+        f"component {component} needs student.architecture {' or '.join(fitting)}",
+        at=".student.architecture",
+    )
+
+
+def _fitting_measures(component: Component) -> dict[str, JsonValue]:
+    fitting = _MEASURES[component]
+    listed = _cel_list(fitting)
+    return rule(
+        f"self.component != '{component}' || ("
+        f"(!has(self.evaluation.measures) || self.evaluation.measures.all(m, m in {listed})) && "
+        f"(!has(self.evaluation.gates) || self.evaluation.gates.all(g, g.measure in {listed})))",
+        f"component {component} is measured by {', '.join(fitting)}: remove the other measures"
+        " and gates from evaluation",
+        at=".evaluation",
+    )
+
+
 _SPEC_RULES = [
+    *(_fitting_architecture(component) for component in Component),
+    *(_fitting_measures(component) for component in Component),
+    rule(
+        "!has(self.student.embeddingDimension) || !has(self.recipe.embedding)"
+        " || !has(self.recipe.embedding.matryoshka)"
+        " || self.recipe.embedding.matryoshka.dimensions.all("
+        "d, d <= self.student.embeddingDimension)",
+        "recipe.embedding.matryoshka.dimensions must not be above student.embeddingDimension",
+    ),
+    _stays("quantize"),
+    _stays("sweep"),
     _belongs(Component.EMBEDDING, "embedding"),
     _belongs(Component.RERANKER, "reranker"),
     _belongs(Component.GENERATOR, "generator"),

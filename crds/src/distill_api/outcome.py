@@ -5,7 +5,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from distill_api.base import Fraction, Model, PositiveInt, ShortText, Uri, rule, rules
+from distill_api.base import (
+    DnsName,
+    Fraction,
+    Model,
+    PositiveInt,
+    ShortText,
+    listed_once,
+    rule,
+    rules,
+    text,
+)
 from distill_api.sources import SecretRef
 
 
@@ -51,9 +61,36 @@ class Corpus(StrEnum):
 class Evaluation(Model):
     """How the student is measured against its teacher, on the test split."""
 
-    measures: Annotated[list[Measure], Field(min_length=1, max_length=16)] | None = None
+    model_config = rules(
+        rule(
+            "!has(self.measures) || !has(self.gates)"
+            " || self.gates.all(g, g.measure in self.measures)",
+            "every gate needs its measure: add the gate's measure to evaluation.measures, or"
+            " remove measures to have all of them",
+            at=".gates",
+        )
+    )
+
+    measures: (
+        Annotated[
+            list[Measure], Field(min_length=1, max_length=16, json_schema_extra=listed_once())
+        ]
+        | None
+    ) = None
     """Measures reported; all that fit the component by default."""
-    gates: Annotated[list[Gate], Field(max_length=16)] | None = None
+    gates: (
+        Annotated[
+            list[Gate],
+            Field(
+                max_length=16,
+                json_schema_extra={
+                    "x-kubernetes-list-type": "map",
+                    "x-kubernetes-list-map-keys": ["measure"],
+                },
+            ),
+        ]
+        | None
+    ) = None
     """What must hold before publishing; by default nDCG@10 with 93 % for embedding and reranker."""
     min_speedup: Annotated[float, Field(ge=0, le=10000)] | None = None
     """Student's documents per second divided by the teacher's, at least. Not asked by default."""
@@ -75,10 +112,28 @@ class OciTarget(Model):
     """An OCI artifact in a registry."""
 
     repository: Annotated[
-        str, Field(min_length=3, max_length=512, pattern=r"^[a-zA-Z0-9.:\-]+(/[a-z0-9._\-]+)+$")
+        str,
+        text(
+            r"^[a-zA-Z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+$",
+            "repository must be registry/name in small letters, without oci:// before it and"
+            " without tag or digest after it, for example registry.example.com/models/minilm",
+            least=3,
+            most=512,
+        ),
     ]
     """Registry and repository without tag, for example `registry.example.com/models/minilm`."""
-    tag: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")] | None = None
+    tag: (
+        Annotated[
+            str,
+            text(
+                r"^[A-Za-z0-9_][A-Za-z0-9._-]*$",
+                "tag must have only letters, digits, '_', '.' and '-', and start with none of the"
+                " last two",
+                most=128,
+            ),
+        ]
+        | None
+    ) = None
     """Tag; the name of the job by default."""
     secret_ref: SecretRef | None = None
     """Secret of type kubernetes.io/dockerconfigjson."""
@@ -86,10 +141,21 @@ class OciTarget(Model):
     """Talk to the registry without TLS. Only for registries inside the cluster."""
 
 
+ObjectStoreUri = Annotated[
+    str,
+    text(
+        "^(s3|gs)://[^/]+.*$",
+        "uri must be a prefix in an object store: s3://bucket/prefix or gs://bucket/prefix",
+        least=6,
+        most=1024,
+    ),
+]
+
+
 class UriTarget(Model):
     """A folder by URI."""
 
-    uri: Uri
+    uri: ObjectStoreUri
     """`s3://bucket/prefix` or `gs://bucket/prefix`."""
     secret_ref: SecretRef | None = None
     """Credentials, as for models."""
@@ -98,16 +164,32 @@ class UriTarget(Model):
 class PvcTarget(Model):
     """A folder on a volume."""
 
-    claim_name: Annotated[str, Field(min_length=1, max_length=253)]
+    claim_name: DnsName
     """PersistentVolumeClaim in the namespace of the job."""
-    path: Annotated[str, Field(max_length=512, pattern=r"^[^/].*$")] = "models"
+    path: Annotated[
+        str,
+        text(
+            r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$",
+            "path must be a folder below the volume's root: letters, digits, '-', '_' and '.',"
+            " parted by '/', without '/' or '..' at its start",
+            most=512,
+        ),
+    ] = "models"
     """Folder below the volume's root."""
 
 
 class HubTarget(Model):
     """A repository on the Hugging Face hub."""
 
-    repository: Annotated[str, Field(min_length=3, max_length=256)]
+    repository: Annotated[
+        str,
+        text(
+            r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$",
+            "repository must be organisation/name, as on the hub",
+            least=3,
+            most=256,
+        ),
+    ]
     """`organisation/name`."""
     private: bool = True
     """Make the repository private."""
@@ -140,7 +222,14 @@ class Target(Model):
 class Prices(Model):
     """What things cost, to account the job and its break-even."""
 
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+    currency: Annotated[
+        str,
+        text(
+            r"^[A-Z]{3}$",
+            "currency must be a code of three capital letters (ISO 4217), for example EUR",
+            most=3,
+        ),
+    ] = "USD"
     """ISO 4217 code."""
     cpu_hour: Annotated[float, Field(ge=0, le=100_000)] = 0.0
     """Price of one CPU core for an hour."""

@@ -3,13 +3,27 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
-from distill_api.base import Fraction, Model, rule, rules
+from distill_api.base import Fraction, Model, listed_once, rule, rules
 
 Weight = Annotated[float, Field(ge=0, le=1000)]
 Dimensions = Annotated[
-    list[Annotated[int, Field(ge=2, le=65536)]], Field(min_length=1, max_length=16)
+    list[Annotated[int, Field(ge=2, le=65536)]],
+    Field(
+        min_length=1,
+        max_length=16,
+        json_schema_extra=listed_once(
+            **{
+                "x-kubernetes-validations": [
+                    rule(
+                        "self.map(d, 0 - d).isSorted()",
+                        "matryoshka.dimensions must be in falling order, the full width first",
+                    )
+                ]
+            }
+        ),
+    ),
 ]
 
 
@@ -68,12 +82,25 @@ class MarginMse(Model):
     """Factor of this loss in the sum."""
 
 
+def _some_loss(subject: str, *losses: str, note: str = "") -> dict[str, JsonValue]:
+    """Return the rule that at least one of the losses is there with a weight above 0."""
+    present = (f"(has(self.{loss}) && self.{loss}.weight > 0.0)" for loss in losses)
+    listed = ", ".join(losses[:-1]) + f" or {losses[-1]}"
+    return rule(
+        " || ".join(present),
+        f"{subject} needs at least one loss with a weight above 0: {listed}{note}",
+    )
+
+
 _EMBEDDING_RULES = [
-    rule(
-        "has(self.contrastive) || has(self.teacherContrastive) || has(self.mse)"
-        " || has(self.cosine) || has(self.marginMse)",
-        "recipe.embedding needs at least one loss: contrastive, teacherContrastive, mse, cosine"
-        " or marginMse (matryoshka only repeats them at smaller widths)",
+    _some_loss(
+        "recipe.embedding",
+        "contrastive",
+        "teacherContrastive",
+        "mse",
+        "cosine",
+        "marginMse",
+        note=" (matryoshka only repeats them at smaller widths)",
     ),
     rule(
         "!has(self.matryoshka) || !has(self.matryoshka.weights)"
@@ -105,6 +132,14 @@ class EmbeddingRecipe(Model):
 class HingeMargin(Model):
     """relu(teacher margin - student margin + margin), with the margin growing over training."""
 
+    model_config = rules(
+        rule(
+            "self.marginStart <= self.marginEnd",
+            "hingeMargin.marginEnd must not be below marginStart, as the margin grows",
+            at=".marginEnd",
+        )
+    )
+
     weight: Weight = 1.0
     """Factor of this loss in the sum."""
     margin_start: Annotated[float, Field(ge=0, le=100)] = 0.3
@@ -124,6 +159,10 @@ class Softened(Model):
 
 class RerankerRecipe(Model):
     """Losses of a reranker student."""
+
+    model_config = rules(
+        _some_loss("recipe.reranker", "marginMse", "hingeMargin", "listwiseKl", "contrastive")
+    )
 
     margin_mse: MarginMse | None = None
     """Mean squared error of score margins."""
@@ -176,6 +215,10 @@ class Outputs(Model):
 
 class GeneratorRecipe(Model):
     """Losses of a generator student."""
+
+    model_config = rules(
+        _some_loss("the recipe", "outputs", "logits", "hiddenStates", "attentions")
+    )
 
     outputs: Outputs | None = None
     """The teacher's answers as hard labels."""

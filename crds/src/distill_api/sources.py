@@ -1,7 +1,7 @@
 """Where models and data come from: URIs, endpoints and the Secrets that open them."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field, JsonValue
 
@@ -13,21 +13,31 @@ from distill_api.base import (
     PositiveInt,
     ShortText,
     Uri,
+    listed_once,
     rule,
     rules,
+    text,
 )
 
 MODEL_SCHEMES = ("oci", "pvc", "s3", "gs", "hf", "http", "https", "file")
 DATA_SCHEMES = MODEL_SCHEMES
 
 
-def _scheme_rule(field: str, schemes: tuple[str, ...]) -> dict[str, JsonValue]:
+def _source_rules(schemes: tuple[str, ...]) -> list[dict[str, JsonValue]]:
     pattern = "^(" + "|".join(schemes) + ")://.+"
     listed = ", ".join(f"{scheme}://" for scheme in schemes)
-    return rule(
-        f"self.{field}.matches('{pattern}')",
-        f"{field} must be a URI of one of these kinds: {listed}",
-    )
+    return [
+        rule(
+            f"self.uri.matches('{pattern}')",
+            f"uri must be a URI of one of these kinds: {listed}",
+            at=".uri",
+        ),
+        rule(
+            "!self.plainHttp || self.uri.startsWith('oci://')",
+            "plainHttp is for oci:// registries only: remove it, or write http:// in the uri",
+            at=".plainHttp",
+        ),
+    ]
 
 
 class SecretRef(Model):
@@ -40,14 +50,28 @@ class SecretRef(Model):
 class SecretKeyRef(SecretRef):
     """One key of a Secret."""
 
-    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
+    key: Annotated[
+        str,
+        text(
+            r"^[-._a-zA-Z0-9]+$",
+            "must be a key of a Secret: letters, digits, '-', '_' and '.'",
+            most=253,
+        ),
+    ]
     """Key inside the Secret."""
 
 
 class ModelSource(Model):
     """A model by URI: a folder with config.json, safetensors and a tokenizer."""
 
-    model_config = rules(_scheme_rule("uri", MODEL_SCHEMES))
+    model_config = rules(
+        *_source_rules(MODEL_SCHEMES),
+        rule(
+            "!has(self.revision) || self.uri.startsWith('hf://')",
+            "revision is for hf:// models only: remove it, or pin a digest in the uri",
+            at=".revision",
+        ),
+    )
 
     uri: Uri
     """`oci://registry/repository[:tag][@sha256:digest]`, `pvc://claim/path`, `s3://bucket/prefix`,
@@ -76,7 +100,14 @@ class Endpoint(Model):
 
     protocol: EndpointProtocol = EndpointProtocol.OPENAI
     """OpenAI: `/v1/embeddings` and `/v1/chat/completions`. Triton: the Open Inference Protocol."""
-    url: Annotated[str, Field(pattern=r"^https?://.+", max_length=1024)]
+    url: Annotated[
+        str,
+        text(
+            r"^https?://.+",
+            "url must start with http:// or https://, for example https://api.example.com/v1",
+            most=1024,
+        ),
+    ]
     """Base URL, for example `https://api.example.com/v1`."""
     model: Annotated[str, Field(min_length=1, max_length=256)]
     """Name of the model at the endpoint."""
@@ -149,11 +180,22 @@ class Teacher(Model):
     """How a generating teacher answers; ignored for embedding and reranker."""
 
 
+_RISING: Final[dict[str, JsonValue]] = {
+    "x-kubernetes-validations": [
+        rule(
+            "self.isSorted()",
+            "keepLayers must be in rising order, as the student's layers follow the teacher's",
+        )
+    ]
+}
+
+
 class FromTeacher(Model):
     """A student cut out of the teacher's own weights."""
 
     keep_layers: Annotated[
-        list[Annotated[int, Field(ge=0, le=511)]], Field(min_length=1, max_length=512)
+        list[Annotated[int, Field(ge=0, le=511)]],
+        Field(min_length=1, max_length=512, json_schema_extra=listed_once(**_RISING)),
     ]
     """Indices of the teacher's transformer layers that the student keeps, in rising order."""
     hidden_size: Annotated[int, Field(ge=8, le=65536)] | None = None
@@ -177,11 +219,6 @@ _STUDENT_RULES = [
     rule(
         "has(self.model) != has(self.fromTeacher)",
         "student needs exactly one of model (a URI) and fromTeacher (layers of the teacher)",
-    ),
-    rule(
-        "!has(self.fromTeacher) || "
-        "self.fromTeacher.keepLayers.all(i, self.fromTeacher.keepLayers.exists_one(j, i == j))",
-        "student.fromTeacher.keepLayers must not name a layer twice",
     ),
 ]
 
@@ -239,7 +276,7 @@ class Columns(Model):
 class DataSource(Model):
     """Training data by URI."""
 
-    model_config = rules(_scheme_rule("uri", DATA_SCHEMES))
+    model_config = rules(*_source_rules(DATA_SCHEMES))
 
     uri: Uri
     """A file or folder: `oci://`, `pvc://claim/path`, `s3://`, `gs://`, `https://`, `hf://`,
@@ -273,6 +310,15 @@ class Splits(Model):
 class HardNegatives(Model):
     """Documents that the teacher finds close to a query and that do not answer it."""
 
+    model_config = rules(
+        rule(
+            "self.rangeMin + self.perQuery <= self.rangeMax",
+            "hardNegatives.rangeMax must be at least rangeMin + perQuery, or there are too few"
+            " neighbours to choose from: raise rangeMax",
+            at=".rangeMax",
+        )
+    )
+
     per_query: Annotated[int, Field(ge=0, le=64)] = 4
     """Negatives mined for each query; 0 mines none."""
     range_min: Annotated[int, Field(ge=0, le=10000)] = 1
@@ -285,6 +331,14 @@ class HardNegatives(Model):
 
 class Filter(Model):
     """What is thrown away before training."""
+
+    model_config = rules(
+        rule(
+            "self.minCharacters <= self.maxCharacters",
+            "filter.minCharacters must not be above maxCharacters, or no text is left",
+            at=".minCharacters",
+        )
+    )
 
     remove_duplicates: bool = True
     """Drop records whose query and document repeat after normalising case and spaces."""

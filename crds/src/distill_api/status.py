@@ -10,7 +10,7 @@ from distill_api.names import ConditionType, Reason, Stage, StageState
 
 Number = Annotated[str, Field(max_length=32, pattern=r"^-?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?$")]
 """A number as text, so that no client rounds it."""
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Digest = Annotated[str, Field(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
 class Condition(Model):
@@ -190,7 +190,7 @@ class Artifact(Model):
 class Cost(Model):
     """What the job cost and when it pays off."""
 
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    currency: Annotated[str, Field(max_length=3, pattern=r"^[A-Z]{3}$")]
     """ISO 4217 code."""
     amount: Number
     """Sum over all stages."""

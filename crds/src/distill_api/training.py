@@ -5,7 +5,16 @@ from typing import Annotated
 
 from pydantic import Field
 
-from distill_api.base import Fraction, Model, NonNegativeInt, PositiveInt, ShortText, rule, rules
+from distill_api.base import (
+    Fraction,
+    Model,
+    NonNegativeInt,
+    PositiveInt,
+    ShortText,
+    rule,
+    rules,
+    text,
+)
 
 
 class Schedule(StrEnum):
@@ -95,7 +104,14 @@ _LENGTH_RULE = rule(
 class Training(Model):
     """How the student is trained."""
 
-    model_config = rules(_LENGTH_RULE)
+    model_config = rules(
+        _LENGTH_RULE,
+        rule(
+            "!has(self.microBatchSize) || self.microBatchSize <= self.batchSize",
+            "training.microBatchSize must not be above batchSize, which it is a part of",
+            at=".microBatchSize",
+        ),
+    )
 
     epochs: Annotated[float, Field(gt=0, le=10000)] | None = None
     """Passes over the training records."""
@@ -142,6 +158,14 @@ class QuantizationMethod(StrEnum):
 class Quantize(Model):
     """Make the trained student's weights smaller."""
 
+    model_config = rules(
+        rule(
+            "self.groupSize != 0",
+            "quantize.groupSize must be -1 (whole rows) or at least 1",
+            at=".groupSize",
+        )
+    )
+
     method: QuantizationMethod
     """INT8 and INT4 round to nearest; GPTQ and AWQ calibrate."""
     bits: Annotated[int, Field(ge=2, le=8)] = 4
@@ -167,12 +191,26 @@ class SweepParameter(Model):
 
     model_config = rules(
         rule(
-            "has(self.values) != (has(self.min) && has(self.max))",
-            "a sweep parameter needs either values, or min and max",
-        )
+            "has(self.values) ? !has(self.min) && !has(self.max)"
+            " : has(self.min) && has(self.max) && self.min < self.max",
+            "a sweep parameter needs either values, or min and a larger max",
+        ),
+        rule(
+            "!self.logScale || (has(self.min) && self.min > 0.0)",
+            "logScale needs a min above 0, as zero has no logarithm",
+            at=".min",
+        ),
     )
 
-    path: Annotated[str, Field(min_length=1, max_length=256)]
+    path: Annotated[
+        str,
+        text(
+            r"^(recipe|training|student|data)(\.[a-zA-Z0-9]+)+$",
+            "path must be a field below recipe, training, student or data, for example"
+            " recipe.embedding.contrastive.temperature",
+            most=256,
+        ),
+    ]
     """Path below spec, for example `recipe.embedding.contrastive.temperature`."""
     values: Annotated[list[ShortText], Field(min_length=1, max_length=64)] | None = None
     """Values to try, written as JSON."""

@@ -1,0 +1,1 @@
+"""From the models to everything that is made of them: CRD, JSON schemas, reference pages."""

@@ -1,0 +1,191 @@
+"""From pydantic's JSON schema to the structural schema that a CustomResourceDefinition takes.
+
+Each difference between the two is handled here once; what a structural schema cannot say, or what
+the API server could not bound when it estimates the cost of a CEL rule, raises `NotStructural`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+type Schema = dict[str, Any]
+
+RULES: Final = "x-kubernetes-validations"
+PATTERN_SENTENCE: Final = "x-pattern-sentence"
+"""The sentence for a pattern: both become one CEL rule, whose message a person can act on."""
+
+_ORDER: Final = (
+    "description",
+    "type",
+    "format",
+    "default",
+    "enum",
+    "minimum",
+    "exclusiveMinimum",
+    "maximum",
+    "exclusiveMaximum",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "minItems",
+    "maxItems",
+    "maxProperties",
+    "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
+    RULES,
+    "required",
+    "properties",
+    "items",
+    "additionalProperties",
+)
+_BOUND_OF: Final = {"string": "maxLength", "array": "maxItems"}
+
+
+class NotStructural(Exception):
+    """A model says something that a CustomResourceDefinition cannot."""
+
+
+def structural(model_schema: Schema) -> Schema:
+    """Return the structural form of a model's JSON schema, with its `$defs` inlined.
+
+    Raises NotStructural for unions, tuples, recursion, unknown keywords and unbounded values.
+    """
+    return _node(model_schema, model_schema.get("$defs", {}), "")
+
+
+def without_defaults(schema: Schema) -> Schema:
+    """Return the schema without defaults: a status is a report, nothing may be added to it."""
+    kept: Schema = {}
+    for keyword, value in schema.items():
+        if keyword == "default":
+            continue
+        if keyword == "properties":
+            kept[keyword] = {name: without_defaults(child) for name, child in value.items()}
+        elif keyword in {"items", "additionalProperties"}:
+            kept[keyword] = without_defaults(value)
+        else:
+            kept[keyword] = value
+    return kept
+
+
+def _node(raw: Schema, defs: Mapping[str, Schema], path: str) -> Schema:
+    schema = _flat(raw, defs, path)
+    for translate in (_const, _exclusive, _sentence, _closed):
+        schema = translate(schema, path)
+    if unknown := schema.keys() - set(_ORDER):
+        raise NotStructural(
+            f"{path or 'root'}: a structural schema has no {', '.join(sorted(unknown))};"
+            " change the model or teach generate/structural.py what to make of it"
+        )
+    _bounded(schema, path)
+    schema = _with_children(schema, defs, path)
+    if isinstance(schema.get("default"), dict):
+        schema["default"] = _shortest(schema["default"], schema)
+    return {keyword: schema[keyword] for keyword in _ORDER if keyword in schema}
+
+
+def _with_children(schema: Schema, defs: Mapping[str, Schema], path: str) -> Schema:
+    children = dict(schema)
+    if "properties" in schema:
+        children["properties"] = {
+            name: _node(child, defs, f"{path}.{name}" if path else name)
+            for name, child in schema["properties"].items()
+        }
+    for keyword, mark in (("items", "[]"), ("additionalProperties", "{}")):
+        if keyword in schema:
+            children[keyword] = _node(schema[keyword], defs, path + mark)
+    return children
+
+
+def _flat(raw: Schema, defs: Mapping[str, Schema], path: str) -> Schema:
+    """Return the node with `$ref` followed and the null of an optional field removed."""
+    schema = {k: v for k, v in raw.items() if k not in {"title", "$defs"}}
+    seen: set[str] = set()
+    while "$ref" in schema or "anyOf" in schema:
+        if "$ref" in schema:
+            name = schema.pop("$ref").removeprefix("#/$defs/")
+            if name in seen or path.count(".") > 16:
+                raise NotStructural(f"{path}: {name} contains itself, which a CRD cannot express")
+            seen.add(name)
+            schema = _merged(defs[name], schema)
+        else:
+            schema = _merged(_only_option(schema.pop("anyOf"), path), schema)
+    if schema.get("default", ...) is None:
+        del schema["default"]
+    return schema
+
+
+def _merged(base: Schema, over: Schema) -> Schema:
+    """Return base with what the field itself says on top; rules of both hold."""
+    merged = {k: v for k, v in base.items() if k != "title"} | over
+    if found := [*base.get(RULES, []), *over.get(RULES, [])]:
+        merged[RULES] = found
+    return merged
+
+
+def _only_option(options: list[Schema], path: str) -> Schema:
+    left = [option for option in options if option.get("type") != "null"]
+    if len(left) != 1:
+        raise NotStructural(
+            f"{path}: a union of {len(left)} types; spell the choice as optional members with a"
+            " rule 'exactly one'"
+        )
+    return left[0]
+
+
+def _const(schema: Schema, _path: str) -> Schema:
+    if "const" not in schema:
+        return schema
+    return {k: v for k, v in schema.items() if k != "const"} | {"enum": [schema["const"]]}
+
+
+def _exclusive(schema: Schema, _path: str) -> Schema:
+    """Return numbers' exclusive limits in the boolean form of JSON schema draft 4."""
+    changed = dict(schema)
+    for limit in ("minimum", "maximum"):
+        exclusive = "exclusive" + limit.capitalize()
+        if exclusive in schema:
+            changed |= {limit: schema[exclusive], exclusive: True}
+    return changed
+
+
+def _sentence(schema: Schema, _path: str) -> Schema:
+    """Return a pattern that has a sentence as a CEL rule: the bare pattern explains nothing."""
+    if PATTERN_SENTENCE not in schema:
+        return schema
+    left = {k: v for k, v in schema.items() if k not in {"pattern", PATTERN_SENTENCE}}
+    pattern = schema["pattern"].replace("\\", "\\\\")
+    check = {"rule": f"self.matches('{pattern}')", "message": schema[PATTERN_SENTENCE]}
+    return left | {RULES: [check, *schema.get(RULES, [])]}
+
+
+def _closed(schema: Schema, _path: str) -> Schema:
+    """Return an object without `additionalProperties: false`, which may not stand by properties.
+
+    Pruning and strict clients see to unknown fields.
+    """
+    if schema.get("additionalProperties") is not False:
+        return schema
+    return {k: v for k, v in schema.items() if k != "additionalProperties"}
+
+
+def _bounded(schema: Schema, path: str) -> None:
+    bound = _BOUND_OF.get(schema.get("type", ""))
+    if "additionalProperties" in schema:
+        bound = "maxProperties"
+    if bound and not schema.keys() & {bound, "enum", "format"}:
+        raise NotStructural(
+            f"{path}: a {schema['type']} without {bound}; the API server needs the bound to"
+            " estimate what its rules cost"
+        )
+
+
+def _shortest(default: Schema, schema: Schema) -> Schema:
+    """Return a default of an object without what the members' own defaults add anyway."""
+    members = schema.get("properties", {})
+    shortest: Schema = {}
+    for name, value in default.items():
+        member = members.get(name, {})
+        kept = _shortest(value, member) if isinstance(value, dict) else value
+        if kept is not None and kept != member.get("default"):
+            shortest[name] = kept
+    return shortest

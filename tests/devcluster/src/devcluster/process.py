@@ -25,7 +25,7 @@ POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How to ask a component whether it works: a URL that answers 200, or a program that exits 0."""
+    """How to ask a component whether it works: a URL that answers 200 or a program that exits 0."""
 
     url: str = ""
     ca: str = ""
@@ -52,6 +52,8 @@ class Running:
     born: int
     log: str
     exit_file: str
+    stopped: bool = False
+    """Stopped on purpose: its silence is no death."""
 
 
 def start(spec: Spec, *, logs: Path) -> Running:
@@ -126,8 +128,7 @@ def obituary(process: Running) -> str:
     except FileNotFoundError:
         how = "killed"
     return (
-        f"{process.spec.name} died ({how}); "
-        f"last lines of {process.log}:\n{tail(Path(process.log))}"
+        f"{process.spec.name} died ({how}); last lines of {process.log}:\n{tail(Path(process.log))}"
     )
 
 
@@ -163,6 +164,11 @@ def load(file: Path) -> Running:
     )
 
 
+def children(pid: int) -> list[int]:
+    """Living children of a process."""
+    return [other for other in _pids() if (stat := _stat(other)) and stat.parent == pid]
+
+
 def _signal(process: Running, number: signal.Signals) -> None:
     for pid in _members(process):
         try:
@@ -177,17 +183,20 @@ def _members(process: Running) -> Sequence[int]:
     The group's leader may be gone while a component behind `nsenter`, which passes no signals
     on, is still shutting down; so the group decides, not the leader.
     """
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            stat = _stat(int(entry.name))
-            if stat and stat.group == process.pid and stat.born >= process.born:
-                found.append(int(entry.name))
-    return found
+    return [
+        pid
+        for pid in _pids()
+        if (stat := _stat(pid)) and stat.group == process.pid and stat.born >= process.born
+    ]
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
 @dataclass(frozen=True, slots=True)
 class _Stat:
+    parent: int
     group: int
     born: int
 
@@ -198,8 +207,8 @@ def _stat(pid: int) -> _Stat | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The name in parentheses may hold spaces; fields count from behind it (proc_pid_stat(5)).
-    state, _, group, *rest = text.rpartition(")")[2].split()
-    return None if state == "Z" else _Stat(int(group), int(rest[16]))
+    state, parent, group, *rest = text.rpartition(")")[2].split()
+    return None if state == "Z" else _Stat(int(parent), int(group), int(rest[16]))
 
 
 def _born(pid: int) -> int:

@@ -1,0 +1,163 @@
+"""The cluster's programs: pinned Go modules, built once for each input."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from devcluster.errors import ClusterError
+
+MODULES = Path(__file__).parents[2] / "go"
+KUBERNETES_VERSION = "v1.36.3"
+_VERSION = "k8s.io/component-base/version"
+_CONTAINERD = "github.com/containerd/containerd/v2/cmd"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One folder of Go module and how to build its binaries."""
+
+    name: str
+    packages: tuple[str, ...]
+    linker_flags: str = "-s -w"
+    tags: str = ""
+    cgo: bool = False
+    binary: str = ""
+    """Name of the only binary, where the package's folder name would not say it."""
+
+
+PROGRAMS = (
+    Program(
+        "kubernetes",
+        tuple(
+            f"k8s.io/kubernetes/cmd/{name}"
+            for name in (
+                "kube-apiserver",
+                "kube-controller-manager",
+                "kube-scheduler",
+                "kubelet",
+                "kube-proxy",
+                "kubectl",
+            )
+        ),
+        # Without a stamped version clients see v0.0.0 and refuse to talk.
+        linker_flags=(
+            f"-s -w -X {_VERSION}.gitVersion={KUBERNETES_VERSION} "
+            f"-X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=36"
+        ),
+    ),
+    Program("etcd", ("go.etcd.io/etcd/server/v3",), binary="etcd"),
+    Program(
+        "containerd",
+        tuple(f"{_CONTAINERD}/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr")),
+        tags="no_btrfs no_devmapper no_zfs",
+    ),
+    # runc enters namespaces in C before Go starts; seccomp profiles need libseccomp.
+    Program("runc", ("github.com/opencontainers/runc",), tags="seccomp", cgo=True, binary="runc"),
+    Program("coredns", ("github.com/coredns/coredns",), binary="coredns"),
+    Program("helm", ("helm.sh/helm/v4/cmd/helm",), binary="helm"),
+    Program(
+        "registry", ("github.com/distribution/distribution/v3/cmd/registry",), binary="registry"
+    ),
+    Program(
+        "local-path-provisioner",
+        ("github.com/rancher/local-path-provisioner",),
+        binary="local-path-provisioner",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """Where each program's binaries lie."""
+
+    folders: dict[str, Path]
+
+    def find(self, program: str, binary: str = "") -> str:
+        """Path of a binary."""
+        return str(self.folders[program] / (binary or program))
+
+    def search_path(self, *programs: str) -> str:
+        """A PATH that finds these programs first."""
+        return ":".join([*(str(self.folders[name]) for name in programs), os.environ["PATH"]])
+
+
+def names_of(program: Program) -> tuple[str, ...]:
+    """The binaries that a program consists of."""
+    return (program.binary,) if program.binary else tuple(map(_last, program.packages))
+
+
+def fingerprint(program: Program, pins: Iterable[bytes], go_version: str) -> str:
+    """Hash of everything that the binaries depend on."""
+    digest = hashlib.sha256(f"{program!r} {go_version}".encode())
+    for pin in pins:
+        digest.update(hashlib.sha256(pin).digest())
+    return digest.hexdigest()[:16]
+
+
+def command(program: Program, output: Path) -> tuple[str, ...]:
+    """The `go build` that fills the folder `output`."""
+    target = output / program.binary if program.binary else output
+    tags = ("-tags", program.tags) if program.tags else ()
+    # Several packages are written into a folder only when the path ends in a slash.
+    where = str(target) if program.binary else f"{target}/"
+    flags = ("-trimpath", "-buildvcs=false", *tags, "-ldflags", program.linker_flags)
+    return ("go", "build", *flags, "-o", where, *program.packages)
+
+
+def build(cache: Path, *, say: Callable[[str], None]) -> Binaries:
+    """Build what is missing; seconds when nothing is. Safe to call from several processes."""
+    cache.mkdir(parents=True, exist_ok=True)
+    go_version = _go_version()
+    with (cache / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return Binaries({p.name: _build_one(p, cache, go_version, say) for p in PROGRAMS})
+
+
+def _build_one(program: Program, cache: Path, go_version: str, say: Callable[[str], None]) -> Path:
+    module = MODULES / program.name
+    pins = [(module / name).read_bytes() for name in ("go.mod", "go.sum")]
+    folder = cache / f"{program.name}-{fingerprint(program, pins, go_version)}"
+    if folder.is_dir():
+        return folder
+    say(f"building {program.name} ({', '.join(names_of(program))}) ...")
+    began = time.monotonic()
+    draft = Path(tempfile.mkdtemp(dir=cache, prefix=f".{program.name}-"))
+    try:
+        _go(command(program, draft), module, cgo=program.cgo)
+        draft.chmod(0o755)
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    say(f"built {program.name} in {time.monotonic() - began:.0f} s")
+    return folder
+
+
+def _go(argv: tuple[str, ...], module: Path, *, cgo: bool) -> None:
+    env = {**os.environ, "CGO_ENABLED": str(int(cgo)), "GOFLAGS": "", "GOWORK": "off"}
+    done = subprocess.run(argv, cwd=module, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ClusterError(
+            f"`{' '.join(argv)}` in {module} ended with exit status {done.returncode}:\n"
+            f"{done.stderr[-3000:]}"
+        )
+
+
+def _go_version() -> str:
+    if shutil.which("go") is None:
+        raise ClusterError("no `go` on PATH: run `make setup`, or install Go 1.26 or newer")
+    # GOTOOLCHAIN may fetch a newer compiler for a module, so ask inside one.
+    done = subprocess.run(
+        ["go", "version"], cwd=MODULES / "kubernetes", capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def _last(package: str) -> str:
+    return package.rsplit("/", 1)[-1]

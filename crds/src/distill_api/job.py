@@ -171,7 +171,8 @@ class LabelCache(Model):
 
     claim_name: DnsName | None = None
     """Your PersistentVolumeClaim; by default one named `kubedistill-labels` is made in the
-    namespace, which outlives the jobs."""
+    namespace, which outlives the jobs. With workspace.uri the default is a folder `labels` below
+    it instead."""
     uri: ObjectStoreUri | None = None
     """A prefix in an object store."""
     size: Quantity = "10Gi"

@@ -37,6 +37,8 @@ class Annotation(StrEnum):
     """The stage's Task as JSON; the pod reads it through the downward API."""
     PROGRESS_CA = f"{GROUP}/progress-ca"
     """PEM of the authority that signed the progress endpoint's certificate."""
+    SETTINGS = f"{GROUP}/settings-digest"
+    """On a stage's Job: digest of the changeable part of the spec that it was made from."""
     JOB_NAME = f"{GROUP}/job-name"
     """The full name of the owner where a label's 63 characters cannot hold it."""
 
@@ -101,6 +103,7 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "OutOfMemory"
     IMAGE_PULL_FAILED = "ImagePullFailed"
     UNSCHEDULABLE = "Unschedulable"
+    VOLUME_UNAVAILABLE = "VolumeUnavailable"
     EVICTED = "Evicted"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     TRAINING_DIVERGED = "TrainingDiverged"

@@ -66,6 +66,8 @@ class ObservedStageJob:
     failure: tuple[str, str] | None
     """Reason and message of the Job's Failed condition."""
     deleting: bool
+    settings_digest: str | None = None
+    """Of the changeable part of the spec that it was made from."""
 
 
 @dataclass(frozen=True, slots=True)

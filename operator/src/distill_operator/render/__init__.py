@@ -1,1 +1,1 @@
-"""Pure rendering: from spec and decision to Kubernetes manifests."""
+"""Pure rendering: from decisions to Kubernetes manifests."""

@@ -1,0 +1,130 @@
+"""The pod of a stage: restricted, frozen, told everything by files."""
+
+from distill_api import wire
+from distill_api.job import Toleration
+from distill_api.names import Annotation
+
+from distill_operator.render import labels, needs, resources, volumes
+from distill_operator.render.order import Manifest, Order
+
+CONTAINER = "trainer"
+USER = 65532
+GRACE_SECONDS = 60
+"""Time for a checkpoint after SIGTERM."""
+_NODE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+
+
+def template(order: Order) -> Manifest:
+    """Return the pod template of a stage's Job."""
+    return {
+        "metadata": {
+            "labels": dict(order.spec.pod_template.labels) | labels.of_order(order),
+            "annotations": _annotations(order),
+        },
+        "spec": _spec(order),
+    }
+
+
+def _annotations(order: Order) -> dict[str, str]:
+    found = {
+        Annotation.TASK.value: order.task.model_dump_json(by_alias=True, exclude_none=True),
+        Annotation.JOB_NAME.value: order.owner.name,
+    }
+    if order.around.progress_ca:
+        found[Annotation.PROGRESS_CA.value] = order.around.progress_ca
+    return found
+
+
+def _spec(order: Order) -> Manifest:
+    template = order.spec.pod_template
+    spec: Manifest = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": _pod_security(),
+        "tolerations": _tolerations(order),
+        "containers": [_container(order)],
+        "volumes": [volume.manifest() for volume in volumes.of_stage(order)],
+    }
+    spec |= resources.node_choice(template)
+    if template.service_account_name:
+        spec["serviceAccountName"] = template.service_account_name
+    if template.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": ref.name} for ref in template.image_pull_secrets]
+    if order.spec.priority_class_name:
+        spec["priorityClassName"] = order.spec.priority_class_name
+    return spec
+
+
+def _container(order: Order) -> Manifest:
+    return {
+        "name": CONTAINER,
+        "image": order.spec.pod_template.image or order.around.image,
+        "imagePullPolicy": order.spec.pod_template.image_pull_policy,
+        "env": [{"name": name, "value": value} for name, value in _environment(order).items()],
+        "resources": resources.manifest(order.spec, order.stage),
+        "volumeMounts": [volume.mount() for volume in volumes.of_stage(order)],
+        "terminationMessagePath": wire.REPORT_FILE,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+
+
+def _environment(order: Order) -> dict[str, str]:
+    threads = str(order.task.threads)
+    found = {
+        "HOME": wire.SCRATCH_DIR,
+        "TMPDIR": wire.SCRATCH_DIR,
+        "HF_HOME": f"{wire.SCRATCH_DIR}/huggingface",
+        # Every library that makes a pool of threads, so that sums have one order.
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "RAYON_NUM_THREADS": threads,
+    }
+    if not needs.hub(order.spec, order.stage):
+        found |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    return found | _progress(order)
+
+
+def _progress(order: Order) -> dict[str, str]:
+    if order.around.progress_url is None:
+        return {}
+    found = {
+        wire.ENV_PROGRESS_URL: order.around.progress_url,
+        wire.ENV_PROGRESS_TOKEN: wire.TOKEN_FILE,
+    }
+    if order.around.progress_ca:
+        found[wire.ENV_PROGRESS_CA] = wire.PROGRESS_CA_FILE
+    return found
+
+
+def _pod_security() -> Manifest:
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": USER,
+        "runAsGroup": USER,
+        "fsGroup": USER,
+        # Changing the owner of every file of a full workspace at each start takes minutes.
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def _tolerations(order: Order) -> list[Manifest]:
+    # A lost node gives its pods up after our time, not after Kubernetes' five minutes.
+    seconds = int(order.around.lost_node_tolerance.total_seconds())
+    lost = [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
+        for key in _NODE_TAINTS
+    ]
+    return lost + [_toleration(own) for own in order.spec.pod_template.tolerations]
+
+
+def _toleration(own: Toleration) -> Manifest:
+    return own.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -13,9 +13,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, list what differs")
     parser.add_argument("--root", type=Path, default=files.ROOT, help="top of the source tree")
     arguments = parser.parse_args()
-    differing = files.differing(arguments.root)
-    if not arguments.check:
-        files.write(arguments.root)
+    differing = (files.differing if arguments.check else files.write)(arguments.root)
     for path in differing:
         sys.stdout.write(f"{'differs: ' if arguments.check else 'wrote '}{path}\n")
     return 1 if arguments.check and differing else 0

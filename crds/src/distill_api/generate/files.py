@@ -1,5 +1,6 @@
 """Which files are generated, and whether the ones in the source tree are as they should be."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ _KEEP: Final = """\
 """
 
 
+@cache
 def contents() -> dict[str, str]:
     """Return the text of every generated file by its path below the source tree's top."""
     text = _yaml(crd.manifest())
@@ -35,12 +37,13 @@ def differing(root: Path) -> list[str]:
     return [path for path, text in contents().items() if _text(root / path) != text]
 
 
-def write(root: Path) -> None:
-    """Write every generated file that differs below root."""
-    for path, text in contents().items():
-        if _text(root / path) != text:
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_text(text, encoding="utf-8")
+def write(root: Path) -> list[str]:
+    """Write the generated files that differ below root, and return their paths."""
+    changed = {path: text for path, text in contents().items() if _text(root / path) != text}
+    for path, text in changed.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
+    return list(changed)
 
 
 def _text(path: Path) -> str | None:

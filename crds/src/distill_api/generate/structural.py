@@ -174,7 +174,7 @@ def _bounded(schema: Schema, path: str) -> None:
         bound = "maxProperties"
     if bound and not schema.keys() & {bound, "enum", "format"}:
         raise NotStructural(
-            f"{path}: a {schema['type']} without {bound}; the API server needs the bound to"
+            f"{path}: {schema['type']} without {bound}; the API server needs the bound to"
             " estimate what its rules cost"
         )
 

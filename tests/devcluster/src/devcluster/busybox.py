@@ -12,11 +12,14 @@ from devcluster.errors import ClusterError
 
 REFERENCE = "localhost/kubedistill/busybox:1"
 PAUSE_REFERENCE = "localhost/kubedistill/pause:1"
+# fmt: off
 APPLETS = (
-    "sh cat chmod cp date dd df du echo env false find grep head hostname id kill ln ls mkdir "
-    "mount mv nc nslookup ping printf ps rm rmdir sed seq sleep stat sync tail tar test touch "
-    "true umount wc wget"
-).split()
+    "sh", "cat", "chmod", "cp", "date", "dd", "df", "du", "echo", "env", "false", "find",
+    "grep", "head", "hostname", "id", "kill", "ln", "ls", "mkdir", "mount", "mv", "nc",
+    "nslookup", "ping", "printf", "ps", "rm", "rmdir", "sed", "seq", "sleep", "stat",
+    "sync", "tail", "tar", "test", "touch", "true", "umount", "wc", "wget",
+)
+# fmt: on
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -24,7 +27,7 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 
 
 def find() -> bytes:
-    """This machine's statically linked busybox."""
+    """Read the statically linked busybox of this machine."""
     program = shutil.which("busybox")
     if program is None:
         raise ClusterError("no `busybox` on PATH: run `make setup`, or install busybox-static")

@@ -52,7 +52,9 @@ def spec(paths: Paths, node: str) -> Spec:
     """The process that holds the node's namespaces."""
     namespaces = ("--net", "--mount", "--pid", "--uts", "--ipc", "--mount-proc")
     script = first_process(paths, node)
-    argv = ("unshare", *namespaces, "--fork", "--kill-child", "/bin/sh", "-c", script)
+    # What the host unmounts later goes here too, else this node would keep it busy.
+    options = ("--propagation", "slave", "--fork", "--kill-child")
+    argv = ("unshare", *namespaces, *options, "/bin/sh", "-c", script)
     return Spec(node, argv)
 
 

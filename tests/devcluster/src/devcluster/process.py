@@ -166,7 +166,9 @@ def load(file: Path) -> Running:
 
 def children(pid: int) -> list[int]:
     """Living children of a process."""
-    return [other for other in _pids() if (stat := _stat(other)) and stat.parent == pid]
+    return [
+        other for other in _pids() if (stat := _stat(other)) and stat.alive and stat.parent == pid
+    ]
 
 
 def _signal(process: Running, number: signal.Signals) -> None:
@@ -181,12 +183,14 @@ def _members(process: Running) -> Sequence[int]:
     """Living processes of the group.
 
     The group's leader may be gone while a component behind `nsenter`, which passes no signals
-    on, is still shutting down; so the group decides, not the leader.
+    on, is still shutting down; so the group decides, not the leader. Its number stays taken as
+    long as it has members, so only a leader born at another time shows a reused number.
     """
+    leader = _stat(process.pid)
+    if leader and leader.born != process.born:
+        return []
     return [
-        pid
-        for pid in _pids()
-        if (stat := _stat(pid)) and stat.group == process.pid and stat.born >= process.born
+        pid for pid in _pids() if (stat := _stat(pid)) and stat.alive and stat.group == process.pid
     ]
 
 
@@ -196,6 +200,7 @@ def _pids() -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Stat:
+    alive: bool
     parent: int
     group: int
     born: int
@@ -208,7 +213,7 @@ def _stat(pid: int) -> _Stat | None:
         return None
     # The name in parentheses may hold spaces; fields count from behind it (proc_pid_stat(5)).
     state, parent, group, *rest = text.rpartition(")")[2].split()
-    return None if state == "Z" else _Stat(int(parent), int(group), int(rest[16]))
+    return _Stat(state not in "ZX", int(parent), int(group), int(rest[16]))
 
 
 def _born(pid: int) -> int:

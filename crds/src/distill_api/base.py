@@ -73,3 +73,5 @@ Sentence = Annotated[str, Field(max_length=2048)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1, le=2_147_483_647)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=2_147_483_647)]
+BigCount = Annotated[int, Field(ge=0, le=2**53 - 1)]
+"""A count that passes 2^31, such as bytes or tokens; every client keeps it exactly."""

@@ -119,7 +119,7 @@ class Endpoint(Model):
     """Requests under way at once."""
     requests_per_minute: PositiveInt | None = None
     """Upper limit of the request rate; none by default."""
-    token_budget: Annotated[int, Field(ge=1)] | None = None
+    token_budget: Annotated[int, Field(ge=1, le=2**53 - 1)] | None = None
     """Tokens that labelling may spend; it stops with a condition when they are used up."""
     timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 120
     """Limit of one request, in seconds."""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from distill_api.base import Model, NonNegativeInt, Sentence, ShortText, Uri
+from distill_api.base import BigCount, Model, NonNegativeInt, Sentence, ShortText, Uri
 from distill_api.names import ConditionType, Reason, Stage, StageState
 
 Number = Annotated[str, Field(max_length=32, pattern=r"^-?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?$")]
@@ -61,7 +61,7 @@ class Usage(Model):
     """Processor time."""
     gpu_seconds: Number | None = None
     """Accelerators times seconds."""
-    teacher_tokens: NonNegativeInt | None = None
+    teacher_tokens: BigCount | None = None
     """Tokens read or written by the teacher."""
 
 
@@ -141,13 +141,13 @@ class EvaluationStatus(Model):
     """The teacher's speed."""
     speedup: Number
     """Student's items per second divided by the teacher's."""
-    student_parameters: NonNegativeInt
+    student_parameters: BigCount
     """Weights of the student."""
-    teacher_parameters: NonNegativeInt
+    teacher_parameters: BigCount
     """Weights of the teacher; 0 when it is behind an endpoint."""
-    queries: NonNegativeInt
+    queries: BigCount
     """Queries of the test split."""
-    documents: NonNegativeInt
+    documents: BigCount
     """Documents that were searched."""
 
 
@@ -175,7 +175,7 @@ class Artifact(Model):
     """Digest of the manifest (OCI), or of the list of files and their digests."""
     weights_digest: Digest
     """Digest of the weights alone: equal for equal training."""
-    size_bytes: NonNegativeInt
+    size_bytes: BigCount
     """Size of all files."""
     media_type: ShortText | None = None
     """Type of the OCI artifact."""
@@ -198,7 +198,7 @@ class Cost(Model):
     """Processor time."""
     gpu_seconds: Number
     """Accelerators times seconds."""
-    teacher_tokens: NonNegativeInt
+    teacher_tokens: BigCount
     """Tokens of the teacher."""
     savings_per_day: Number | None = None
     """Saved by the student at prices.dailyRequests."""

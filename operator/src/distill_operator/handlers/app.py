@@ -1,0 +1,231 @@
+"""The whole operator put together: what there is, what runs, and how it stops."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Coroutine
+from datetime import timedelta
+from importlib import metadata
+from typing import Any, Final
+
+import kopf
+from aiohttp import web
+from kubernetes.aio.client import ApiClient, Configuration
+
+from distill_operator import errors
+from distill_operator.effects import connection
+from distill_operator.effects.cluster import Cluster
+from distill_operator.effects.converge import Converger
+from distill_operator.effects.kinds import DISTILLATION_JOB, Kind
+from distill_operator.effects.leadership import Leadership
+from distill_operator.effects.lease import Election, Terms
+from distill_operator.effects.metrics import Metrics
+from distill_operator.effects.queue import WorkQueue
+from distill_operator.effects.store import Store, owner_uid, uid
+from distill_operator.effects.watches import Watches
+from distill_operator.effects.web import Probes, Pulse, application
+from distill_operator.handlers import shell
+from distill_operator.handlers.reconcile import Reconciler
+from distill_operator.handlers.workers import Workers
+from distill_operator.plan import model
+from distill_operator.plan.model import Manifest
+from distill_operator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS: Final = 10.0
+
+
+class App:
+    """One replica of the operator."""
+
+    def __init__(self, settings: Settings, found: Configuration, api: ApiClient) -> None:
+        self.settings = settings
+        self._found = found
+        self.metrics = Metrics()
+        self.leadership = Leadership(time.monotonic)
+        self.store = Store()
+        self.queue = WorkQueue(time.monotonic)
+        count = self.metrics.call
+        self.cluster = Cluster(api, fence=self.leadership.require, count=count)
+        self.unfenced = Cluster(api, fence=lambda: None, count=count)
+        self.election = Election(self.unfenced, _terms(settings), self.leadership, time.monotonic)
+        namespaces = settings.watch_namespaces or (None,)
+        self.watches = Watches(self.cluster, self.store, self.metrics, namespaces, self.wake)
+        self.pulse = Pulse(self.metrics)
+        converger = Converger(self.cluster, self.store, reporter=settings.identity)
+        self.reconciler = Reconciler(
+            self.cluster, self.store, converger, self.metrics, self.planning_settings
+        )
+        self.workers = Workers(
+            self.queue, self.reconciler, self.leadership, self.metrics, settings.workers
+        )
+        self.metrics.at_scrape(
+            phases=self._phases,
+            leading=lambda: self.leadership.held,
+            depth=lambda: self.queue.depth,
+            ages=self.watches.ages,
+        )
+
+    def planning_settings(self) -> model.Settings:
+        """Return what decisions depend on."""
+        return model.Settings(
+            trainer_image=self.settings.trainer_image,
+            progress_url=None,
+            progress_ca=None,
+            code_version=metadata.version("kubedistill"),
+            progress_write_interval=timedelta(seconds=self.settings.progress_write_seconds),
+            lost_node_tolerance=timedelta(seconds=self.settings.lost_node_seconds),
+        )
+
+    def wake(self, kind: Kind, body: Manifest) -> None:
+        """Make the job that an object belongs to due; a shared object: all jobs around it."""
+        if not self.leadership.held:
+            return  # all jobs become due when this replica begins to lead
+        owner = owner_uid(kind, body)
+        for key in [owner] if owner else self.store.jobs_in(body["metadata"]["namespace"]):
+            self.queue.wake(key)
+
+    def _phases(self) -> list[str]:
+        return [
+            str((body.get("status") or {}).get("phase", "Pending"))
+            for body in self.store.all(DISTILLATION_JOB)
+        ]
+
+    async def lead(self) -> None:
+        """At the start of each reign see everything anew, then let the workers have all jobs."""
+        while True:
+            await self.leadership.gained()
+            self.queue.clear()
+            await self._see_all()
+            while self.leadership.held:  # noqa: ASYNC110 - it ends by the clock, without an event
+                await asyncio.sleep(1.0)
+
+    async def _see_all(self) -> None:
+        try:
+            await self.watches.resync()
+        except errors.DistillationError as error:
+            log.warning("could not list everything: %s", error)
+            await asyncio.sleep(1.0)
+            return
+        for body in self.store.all(DISTILLATION_JOB):
+            self.queue.wake(uid(body))
+
+    async def resync(self) -> None:
+        """List everything from time to time, whatever the watches say."""
+        while True:
+            pause = self.settings.resync_seconds * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+            await asyncio.sleep(pause)
+            try:
+                await self.watches.resync()
+            except errors.DistillationError as error:
+                log.warning("resync failed: %s", error)
+
+    def healthy(self) -> list[str]:
+        """Return why this process should be started anew."""
+        dead = [f"the watch of {plural} delivers nothing" for plural in self.watches.dead()]
+        lag = self.pulse.complaint()
+        return dead + ([lag] if lag else [])
+
+    def ready(self) -> list[str]:
+        """Return why this replica could not lead now."""
+        return [] if self.watches.synced else ["not everything has been listed yet"]
+
+
+def _terms(settings: Settings) -> Terms:
+    whole = settings.lease_seconds
+    return Terms(
+        namespace=settings.namespace,
+        name=settings.lease_name,
+        identity=settings.identity,
+        duration=whole,
+        renew_deadline=whole * 2 / 3,
+        retry=whole * 2 / 15,
+    )
+
+
+async def run(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT; raise what made it impossible to go on."""
+    found = await connection.load()
+    async with ApiClient(found) as api:
+        app = App(settings, found, api)
+        await _require_crd(app)
+        stop = asyncio.Event()
+        async with _serving(app):
+            await _until_stopped(app, found, stop)
+
+
+async def _require_crd(app: App) -> None:
+    """Fail early, with a sentence, where the kind is not served."""
+    place = app.settings.watch_namespaces[:1] or (None,)
+    try:
+        await app.cluster.list(DISTILLATION_JOB, place[0])
+    except errors.Missing as error:
+        raise errors.BadSettings(
+            "the API server does not know DistillationJobs: apply the folder crds/ first"
+        ) from error
+
+
+@contextlib.asynccontextmanager
+async def _serving(app: App) -> AsyncIterator[None]:
+    probes = Probes(healthy=app.healthy, ready=app.ready)
+    runner = web.AppRunner(application(app.metrics, probes), access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, None, app.settings.metrics_port)
+    await site.start()
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def _until_stopped(app: App, found: Configuration, stop: asyncio.Event) -> None:
+    """Run every task until one fails or a signal comes; then stop writing before letting go."""
+    names: dict[str, Coroutine[Any, Any, None]] = {
+        "pulse": app.pulse.run(),
+        "lead": app.lead(),
+        "resync": app.resync(),
+        "workers": app.workers.run(),
+        "election": app.election.run(),
+        "stop": _stopped(stop),
+    }
+    ours = [asyncio.create_task(work, name=name) for name, work in names.items()]
+    quit_kopf = asyncio.Event()
+    ours.append(asyncio.create_task(_kopf(app, found, quit_kopf, stop), name="kopf"))
+    done, _ = await asyncio.wait(ours, return_when=asyncio.FIRST_COMPLETED)
+    quit_kopf.set()
+    for task in ours:
+        if task.get_name() != "kopf":
+            task.cancel()
+    await asyncio.wait(ours, timeout=STOP_SECONDS)
+    await app.election.release()
+    for task in done:
+        task.result()
+
+
+async def _stopped(stop: asyncio.Event) -> None:
+    await stop.wait()
+    log.info("stopping")
+
+
+async def _kopf(
+    app: App, found: Configuration, quit_kopf: asyncio.Event, stop: asyncio.Event
+) -> None:
+    """Run kopf's watches; the signals are ours, as the lease is given up before the watches end."""
+    namespaces = app.settings.watch_namespaces
+    before = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
+        registry=shell.registry(app.watches, found),
+        settings=shell.settings(),
+        standalone=True,
+        stop_flag=quit_kopf,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await kopf.run_tasks(tasks, ignored=before)

@@ -11,7 +11,7 @@ from devcluster.ports import Port
 PATHS = Paths(Path("/cache"))
 
 
-def test_nodes_have_addresses_and_pod_ranges_of_their_own():
+def test_nodes_have_addresses_and_pod_ranges_of_their_own() -> None:
     names = addresses.node_names(9)
     assert str(addresses.node_address("node-1")) == "198.51.100.11"
     assert str(addresses.pod_range("node-1")) == "10.244.1.0/24"
@@ -20,12 +20,12 @@ def test_nodes_have_addresses_and_pod_ranges_of_their_own():
 
 
 @pytest.mark.parametrize("name", ["node-0", "node-10", "node-1/kubelet", "worker"])
-def test_what_is_no_node_is_refused(name: str):
+def test_what_is_no_node_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="expected node-1 to node-9"):
         addresses.node_number(name)
 
 
-def test_a_node_is_connected_from_the_host_and_inside():
+def test_a_node_is_connected_from_the_host_and_inside() -> None:
     plan = network.attach("node-2", 4711)
     inside = ("nsenter", "--target", "4711", "--net", "ip")
     assert (*inside, "address", "add", "198.51.100.12/24", "dev", "eth0") in plan
@@ -38,25 +38,25 @@ def test_a_node_is_connected_from_the_host_and_inside():
     )
 
 
-def test_a_node_reaches_the_pods_of_every_other_node_and_not_its_own_by_a_route():
+def test_a_node_reaches_the_pods_of_every_other_node_and_not_its_own_by_a_route() -> None:
     routes = {
         command[7] for command in network.attach("node-1", 1) if command[5:7] == ("route", "add")
     }
     assert routes - {"10.96.0.0/16"} == {f"10.244.{number}.0/24" for number in range(2, 10)}
 
 
-def test_link_names_fit_the_kernel():
+def test_link_names_fit_the_kernel() -> None:
     assert all(len(network.link(node)) <= 15 for node in addresses.node_names(9))
 
 
-def test_a_failing_command_is_shown_with_its_reason():
+def test_a_failing_command_is_shown_with_its_reason() -> None:
     with pytest.raises(
         ClusterError, match=r"`ls /nowhere-at-all` ended with exit status 2: .*No such"
     ):
         network.run([("ls", "/nowhere-at-all")])
 
 
-def test_a_node_finds_its_own_disk_under_the_usual_paths():
+def test_a_node_finds_its_own_disk_under_the_usual_paths() -> None:
     script = nodes.first_process(PATHS, "node-3")
     state = "/cache/devcluster/state/nodes/node-3"
     assert f"mount --bind {state}/kubelet /var/lib/kubelet\n" in script
@@ -66,18 +66,18 @@ def test_a_node_finds_its_own_disk_under_the_usual_paths():
     assert "hostname node-3\n" in script
 
 
-def test_images_outlive_the_cluster_and_volumes_do_not():
+def test_images_outlive_the_cluster_and_volumes_do_not() -> None:
     assert not PATHS.node_containerd("node-1").is_relative_to(PATHS.state)
     assert not PATHS.registry.is_relative_to(PATHS.state)
     assert nodes.binds(PATHS, "node-1")["/opt/local-path-provisioner"].is_relative_to(PATHS.state)
 
 
-def test_a_path_with_a_blank_is_quoted():
+def test_a_path_with_a_blank_is_quoted() -> None:
     script = nodes.first_process(Paths(Path("/my cache")), "node-1")
     assert "mount --bind '/my cache/devcluster/state/nodes/node-1/kubelet' /var/lib" in script
 
 
-def test_a_taken_port_names_the_component_and_the_port():
+def test_a_taken_port_names_the_component_and_the_port() -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -87,34 +87,34 @@ def test_a_taken_port_names_the_component_and_the_port():
     ports.require_free(port, "etcd")
 
 
-def test_an_addon_of_later_work_is_refused_with_a_sentence():
+def test_an_addon_of_later_work_is_refused_with_a_sentence() -> None:
     with pytest.raises(ClusterError, match="'gateway' comes with the rollout work"):
         addons.check(["registry", "gateway"])
 
 
-def test_an_unknown_addon_is_refused_with_the_known_ones():
+def test_an_unknown_addon_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ClusterError, match="no add-on 'regsitry'; expected one of: registry"):
         addons.check(["regsitry"])
 
 
-def test_cgroup_version_2_is_one_hierarchy(tmp_path: Path):
+def test_cgroup_version_2_is_one_hierarchy(tmp_path: Path) -> None:
     (tmp_path / "cgroup.controllers").touch()
     (tmp_path / "system.slice").mkdir()
     assert cgroups.hierarchies(tmp_path) == [tmp_path]
 
 
-def test_cgroup_version_1_is_one_hierarchy_per_controller(tmp_path: Path):
+def test_cgroup_version_1_is_one_hierarchy_per_controller(tmp_path: Path) -> None:
     for name in ("memory", "cpu", "unified"):
         (tmp_path / name).mkdir()
     assert [path.name for path in cgroups.hierarchies(tmp_path)] == ["cpu", "memory", "unified"]
 
 
-def test_a_missing_program_is_named_by_its_package(monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_program_is_named_by_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert {"nftables", "conntrack", "iproute2"} <= set(requirements.missing())
 
 
-def test_whoever_is_not_root_is_told(monkeypatch: pytest.MonkeyPatch):
+def test_whoever_is_not_root_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(ClusterError, match="run it as root"):
         requirements.check()

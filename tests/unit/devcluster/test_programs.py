@@ -11,14 +11,14 @@ from devcluster.programs import PROGRAMS, Program
 TOOL = Program("tool", ("example.org/tool/cmd/one", "example.org/tool/cmd/two"), tags="a b")
 
 
-def test_several_packages_are_built_into_a_folder():
+def test_several_packages_are_built_into_a_folder() -> None:
     assert programs.command(TOOL, Path("/out")) == (
         *("go", "build", "-trimpath", "-buildvcs=false", "-tags", "a b", "-ldflags", "-s -w"),
         *("-o", "/out/", "example.org/tool/cmd/one", "example.org/tool/cmd/two"),
     )
 
 
-def test_a_single_binary_gets_its_own_name():
+def test_a_single_binary_gets_its_own_name() -> None:
     only = Program("etcd", ("go.etcd.io/etcd/server/v3",), binary="etcd")
     assert programs.command(only, Path("/out"))[-3:] == (
         "-o",
@@ -37,25 +37,25 @@ def test_a_single_binary_gets_its_own_name():
         ("bytes moved between files", TOOL, [b"module tool v1s", b"ums"], "go1.26"),
     ],
 )
-def test_every_input_counts(why: str, program: Program, pins: list[bytes], go: str):
+def test_every_input_counts(why: str, program: Program, pins: list[bytes], go: str) -> None:
     before = programs.fingerprint(TOOL, [b"module tool v1", b"sums"], "go1.26")
     assert programs.fingerprint(program, pins, go) != before, why
 
 
-def test_the_same_input_gives_the_same_folder():
+def test_the_same_input_gives_the_same_folder() -> None:
     pins = [b"module tool v1", b"sums"]
     assert programs.fingerprint(TOOL, pins, "go") == programs.fingerprint(TOOL, pins, "go")
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
-def test_every_program_is_pinned_as_a_tool(program: Program):
+def test_every_program_is_pinned_as_a_tool(program: Program) -> None:
     go_mod = (programs.MODULES / program.name / "go.mod").read_text()
     for package in program.packages:
         assert package in go_mod.partition("tool")[2]
     assert (programs.MODULES / program.name / "go.sum").stat().st_size > 0
 
 
-def test_the_stamped_version_is_the_pinned_one():
+def test_the_stamped_version_is_the_pinned_one() -> None:
     go_mod = (programs.MODULES / "kubernetes" / "go.mod").read_text()
     assert f"k8s.io/kubernetes {programs.KUBERNETES_VERSION}" in go_mod
     replaced = [line for line in go_mod.splitlines() if " => k8s.io/" in line]
@@ -64,7 +64,7 @@ def test_the_stamped_version_is_the_pinned_one():
     assert all(line.endswith(f" {staging}") for line in replaced)
 
 
-def test_a_failed_build_shows_what_go_said(tmp_path: Path):
+def test_a_failed_build_shows_what_go_said(tmp_path: Path) -> None:
     (tmp_path / "go.mod").write_text("module broken\n")
     with pytest.raises(ClusterError, match=r"(?s)go build.*exit status 1.*no Go files"):
         programs._go(("go", "build", "."), tmp_path, cgo=False)

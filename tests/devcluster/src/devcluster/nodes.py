@@ -40,7 +40,8 @@ def first_process(paths: Paths, node: str) -> str:
 mount --make-rshared /
 {mounts}
 mount -t tmpfs -o mode=755 tmpfs /run
-mkdir /run/lock
+mkdir /run/lock {provisioner.SMALL_VOLUMES}
+mount -t tmpfs -o size={provisioner.SMALL_DISK_MIB}m tmpfs {provisioner.SMALL_VOLUMES}
 hostname {node}
 echo 1 > /proc/sys/net/ipv4/ip_forward
 touch {READY}

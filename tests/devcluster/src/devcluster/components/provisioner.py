@@ -9,6 +9,9 @@ from devcluster.process import Health, Spec
 NAMESPACE = "local-path-storage"
 VOLUMES = "/opt/local-path-provisioner"
 """Where a node keeps its volumes; the node's mount namespace puts its own folder there."""
+SMALL_VOLUMES = "/run/small-volumes"
+"""A disk of `SMALL_DISK_MIB` in memory, for tests of a full volume."""
+SMALL_DISK_MIB = 64
 
 HELPER_POD = f"""apiVersion: v1
 kind: Pod
@@ -27,7 +30,7 @@ spec:
 def component(context: Context) -> Component:
     """The provisioner as a process of the host; its helper pods make and remove the folders."""
     config, helper = (context.paths.configs / f"local-path.{end}" for end in ("json", "yaml"))
-    node = {"node": "DEFAULT_PATH_FOR_NON_LISTED_NODES", "paths": [VOLUMES]}
+    node = {"node": "DEFAULT_PATH_FOR_NON_LISTED_NODES", "paths": [VOLUMES, SMALL_VOLUMES]}
     options = flags(
         kubeconfig=context.pki("local-path-provisioner.kubeconfig"),
         namespace=NAMESPACE,

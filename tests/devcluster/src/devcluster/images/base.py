@@ -1,0 +1,38 @@
+"""The base image: a minimal Debian with Python, made by debootstrap where no registry is at hand."""
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from devcluster.images import recipe
+from devcluster.images.buildah import Buildah, BuildFailed
+
+
+def ensure(buildah: Buildah) -> str:
+    """Return the base image's name; build the image unless the storage has it."""
+    reference = recipe.base_reference()
+    if not buildah.has(reference):
+        with tempfile.TemporaryDirectory(dir=buildah.storage.parent) as scratch:
+            root = Path(scratch, "root")
+            bootstrap(root)
+            slim(root)
+            buildah.import_folder(root, reference)
+    return reference
+
+
+def bootstrap(root: Path) -> None:
+    """Unpack Debian into the folder; needs root rights, some 70 s."""
+    include = ",".join(recipe.BASE_PACKAGES)
+    command = ["debootstrap", "--variant=minbase", f"--include={include}", recipe.BASE_SUITE]
+    done = subprocess.run([*command, str(root)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        tail = "\n".join(done.stdout.splitlines()[-15:])
+        raise BuildFailed(f"debootstrap ended with {done.returncode}:\n{tail}\n{done.stderr}")
+
+
+def slim(root: Path) -> None:
+    """Empty the folders that no program in an image reads."""
+    for folder in recipe.BASE_LEFT_OUT:
+        shutil.rmtree(root / folder, ignore_errors=True)
+        (root / folder).mkdir(parents=True)

@@ -1,0 +1,1 @@
+"""Students: cut out of a teacher's weights or loaded from a folder."""

@@ -1,0 +1,1 @@
+"""The training loop, own and short: order, batches, forward, loss, step, checkpoint."""

@@ -1,0 +1,93 @@
+"""Why a pod does not run yet, in a reason and a sentence that says what to do."""
+
+from collections.abc import Callable
+from typing import Final
+
+from distill_api.names import Reason
+
+from distill_operator.plan.failure import Trouble
+from distill_operator.plan.model import ObservedClaim, ObservedPod
+
+_IMAGE: Final = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "RegistryUnavailable",
+        "ImageInspectError",
+        "SignatureValidationFailed",
+    }
+)
+_NORMAL: Final = frozenset({"ContainerCreating", "PodInitializing"})
+
+
+def of_pod(pod: ObservedPod, claims: tuple[ObservedClaim, ...]) -> Trouble | None:
+    """Return what keeps a pod from starting; None while it starts as it should."""
+    if pod.phase != "Pending":
+        return None
+    for look in _LOOKS:
+        if found := look(pod, claims):
+            return found
+    return None
+
+
+def _no_node(pod: ObservedPod, claims: tuple[ObservedClaim, ...]) -> Trouble | None:
+    if pod.unschedulable is None:
+        return None
+    unbound = [claim.name for claim in claims if claim.phase == "Pending"]
+    if "PersistentVolumeClaim" in pod.unschedulable and unbound:
+        advice = (
+            f"PersistentVolumeClaim {unbound[0]} has no volume: check workspace.storageClassName,"
+            " workspace.size and that the cluster has a default StorageClass"
+        )
+        return Trouble(Reason.UNSCHEDULABLE, f"{_who(pod)} waits: {pod.unschedulable}. {advice}")
+    message = (
+        f"No node takes {_who(pod)}: {pod.unschedulable}. Free or add nodes, or change"
+        " podTemplate.resources, nodeSelector or tolerations"
+    )
+    return Trouble(Reason.UNSCHEDULABLE, message)
+
+
+def _no_image(pod: ObservedPod, _: tuple[ObservedClaim, ...]) -> Trouble | None:
+    if pod.waiting is None or pod.waiting[0] not in _IMAGE:
+        return None
+    message = (
+        f"The image of {_who(pod)} cannot be pulled ({pod.waiting[0]}): {pod.waiting[1]}. Check"
+        " podTemplate.image and podTemplate.imagePullSecrets"
+    )
+    return Trouble(Reason.IMAGE_PULL_FAILED, message)
+
+
+def _no_volume(pod: ObservedPod, _: tuple[ObservedClaim, ...]) -> Trouble | None:
+    if pod.mount_problem is None:
+        return None
+    words = pod.mount_problem
+    if "secret" in words.lower():
+        message = f"{_who(pod)} cannot mount a Secret: {words}. Create it in the job's namespace"
+        return Trouble(Reason.SECRET_MISSING, message)
+    message = (
+        f"{_who(pod)} cannot mount a volume: {words}. Check that the claim is bound, and that its"
+        " access mode allows this node"
+    )
+    return Trouble(Reason.VOLUME_UNAVAILABLE, message)
+
+
+def _no_container(pod: ObservedPod, _: tuple[ObservedClaim, ...]) -> Trouble | None:
+    if pod.waiting is None or pod.waiting[0] in _NORMAL | _IMAGE:
+        return None
+    why, words = pod.waiting
+    reason = Reason.SECRET_MISSING if "secret" in words.lower() else Reason.CRASHED
+    return Trouble(reason, f"The container of {_who(pod)} cannot start ({why}): {words}")
+
+
+def _who(pod: ObservedPod) -> str:
+    return f"pod {pod.name} of {pod.stage}"
+
+
+_LOOKS: Final[tuple[Callable[[ObservedPod, tuple[ObservedClaim, ...]], Trouble | None], ...]] = (
+    _no_node,
+    _no_image,
+    _no_volume,
+    _no_container,
+)

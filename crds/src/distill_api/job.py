@@ -226,7 +226,9 @@ def _stays(field: str) -> dict[str, JsonValue]:
 
     The field's own rule does not see that: it is only evaluated where both objects have it.
     """
-    return rule(f"has(self.{field}) == has(oldSelf.{field})", _fixed_sentence(field))
+    return rule(
+        f"has(self.{field}) == has(oldSelf.{field})", _fixed_sentence(field), at=f".{field}"
+    )
 
 
 def _belongs(component: Component, member: str) -> dict[str, JsonValue]:
@@ -236,6 +238,7 @@ def _belongs(component: Component, member: str) -> dict[str, JsonValue]:
     return rule(
         f"self.component != '{component}' || (has(self.recipe.{member}) && {none_else})",
         f"component {component} needs recipe.{member} and no other member of recipe",
+        at=".recipe",
     )
 
 
@@ -290,6 +293,7 @@ _SPEC_RULES = [
         " || self.recipe.embedding.matryoshka.dimensions.all("
         "d, d <= self.student.embeddingDimension)",
         "recipe.embedding.matryoshka.dimensions must not be above student.embeddingDimension",
+        at=".recipe.embedding.matryoshka.dimensions",
     ),
     _stays("quantize"),
     _stays("sweep"),
@@ -301,12 +305,14 @@ _SPEC_RULES = [
         "!has(self.student.fromTeacher) || has(self.teacher.model)",
         "student.fromTeacher needs teacher.model: a teacher behind an endpoint gives no weights;"
         " name student.model instead",
+        at=".student.fromTeacher",
     ),
     rule(
         "!has(self.recipe.embedding) || !has(self.recipe.embedding.marginMse)"
         " || self.data.hardNegatives.perQuery > 0",
         "recipe.embedding.marginMse learns from hard negatives: set data.hardNegatives.perQuery"
         " to 1 or more, or remove marginMse",
+        at=".data.hardNegatives.perQuery",
     ),
 ]
 

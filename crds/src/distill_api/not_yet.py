@@ -17,6 +17,8 @@ class NotYet(NamedTuple):
     used: str
     """CEL expression on the spec that is true when the field is used."""
     instead: str
+    at: str | None = None
+    """The member of spec that the refusal points at; the path's own by default."""
 
 
 REFUSED: Final = (
@@ -48,6 +50,7 @@ REFUSED: Final = (
         "publish.huggingFace",
         "self.publish.exists(t, has(t.huggingFace))",
         "publish to oci, s3 or pvc",
+        at="publish",  # Kubernetes cannot point into a list
     ),
     NotYet(
         "student.architecture",
@@ -62,5 +65,6 @@ def _sentence(field: NotYet) -> str:
 
 
 RULES: Final[tuple[dict[str, JsonValue], ...]] = tuple(
-    rule(f"!({field.used})", _sentence(field)) for field in REFUSED
+    rule(f"!({field.used})", _sentence(field), at=f".{field.at or field.path.split()[0]}")
+    for field in REFUSED
 )

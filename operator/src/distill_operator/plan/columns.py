@@ -6,7 +6,7 @@ from typing import Final
 from distill_api.job import DistillationJobSpec
 from distill_api.names import Reason, StageState
 from distill_api.outcome import Measure
-from distill_api.status import Cost, EvaluationStatus, StageStatus
+from distill_api.status import Cost, EvaluationStatus, Score, StageStatus
 
 from distill_operator.plan import cost as costs
 from distill_operator.plan import text
@@ -49,12 +49,17 @@ def _share(stage: StageStatus) -> str:
 
 def retention(found: EvaluationStatus | None, spec: DistillationJobSpec) -> str | None:
     """Return the retention by the first gate, `97.3%`."""
+    score = first_score(found, spec)
+    return None if score is None else text.percent(score.retention)
+
+
+def first_score(found: EvaluationStatus | None, spec: DistillationJobSpec) -> Score | None:
+    """Return the score that the first gate is about; nDCG@10 where no gate is named."""
     if found is None or not found.scores:
         return None
     gates = spec.evaluation.gates
     wanted = gates[0].measure if gates else Measure.NDCG_10
-    score = next((s for s in found.scores if s.measure == wanted), found.scores[0])
-    return text.percent(score.retention)
+    return next((s for s in found.scores if s.measure == wanted), found.scores[0])
 
 
 def speedup(found: EvaluationStatus | None) -> str | None:

@@ -85,7 +85,7 @@ def _finished(seen: Observed, *, now: datetime) -> Plan:
     over = left is not None and left <= timedelta(0)
     return Plan(
         children=children.at_rest(seen),
-        status=summary.priced(after, spec),
+        status=summary.judged(after, spec),
         news=(_EXPIRED,) if over else (),
         finalizers=_finalizers(seen),
         look_again=None if over else left,

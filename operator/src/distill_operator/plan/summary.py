@@ -1,16 +1,20 @@
 """The status of a job, put together from how far it is and how it stands."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from distill_api.job import DistillationJobSpec
 from distill_api.names import Stage
 from distill_api.status import Checkpoint, JobStatus, StageStatus
 
-from distill_operator.plan import columns, conditions, cost, progress, task, verdict
+from distill_operator.plan import checklist, columns, conditions, cost, progress, task, verdict
 from distill_operator.plan.conditions import Standing
 from distill_operator.plan.course import Course
+from distill_operator.plan.evidence import Evidence
 from distill_operator.plan.model import Observed
 from distill_operator.plan.verdict import Verdict
+
+type Facts = Mapping[Stage, Mapping[str, str]]
 
 
 def of_job(seen: Observed, way: Course, found: Verdict, *, now: datetime) -> JobStatus:
@@ -38,18 +42,21 @@ def of_job(seen: Observed, way: Course, found: Verdict, *, now: datetime) -> Job
         checklist=before.checklist,
         workspace=task.workspace_uri(seen.job, spec),
     )
-    return priced(status, spec)
+    facts = {stage: told.facts for stage, told in way.reports.items()}
+    return judged(status, spec, facts)
 
 
-def priced(status: JobStatus, spec: DistillationJobSpec) -> JobStatus:
-    """Return a status with what follows from its own numbers and the prices."""
+def judged(status: JobStatus, spec: DistillationJobSpec, facts: Facts | None = None) -> JobStatus:
+    """Return a status with what follows from its own numbers: cost, checklist, columns."""
     spent = cost.of_job(status.stages, spec.prices)
+    known = Evidence(spec, facts or {}, status.evaluation, status.artifact, spent)
     return status.model_copy(
         update={
             "cost": spent,
             "cost_summary": columns.cost(spent, spec),
             "retention": columns.retention(status.evaluation, spec),
             "speedup": columns.speedup(status.evaluation),
+            "checklist": checklist.updated(status.checklist, known),
         }
     )
 

@@ -55,6 +55,10 @@ class Cluster:
         self._fence = fence
         self._count = count
 
+    def require(self) -> None:
+        """Raise where this replica may not write."""
+        self._fence()
+
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest:
         """Return one object; Missing where there is none."""
         return await self._call(Request("GET", kind, kind.path(namespace, name)))

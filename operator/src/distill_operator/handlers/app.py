@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import kopf
 from aiohttp import web
+from distill_api.names import Stage
 from kubernetes.aio.client import ApiClient, Configuration
 
 from distill_operator import errors
@@ -28,10 +29,11 @@ from distill_operator.effects.store import Store, owner_uid, uid
 from distill_operator.effects.watches import Watches
 from distill_operator.effects.web import Probes, Pulse, application
 from distill_operator.handlers import shell
+from distill_operator.handlers.progress import Doors, ProgressEndpoint
 from distill_operator.handlers.reconcile import Reconciler
 from distill_operator.handlers.workers import Workers
 from distill_operator.plan import model
-from distill_operator.plan.model import Manifest
+from distill_operator.plan.model import Manifest, ObservedProgress
 from distill_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -63,6 +65,9 @@ class App:
         self.workers = Workers(
             self.queue, self.reconciler, self.leadership, self.metrics, settings.workers
         )
+        self.progress = ProgressEndpoint(
+            settings, Doors(self.cluster, self.unfenced), self.store, self.metrics, self._push
+        )
         self.metrics.at_scrape(
             phases=self._phases,
             leading=lambda: self.leadership.held,
@@ -74,8 +79,8 @@ class App:
         """Return what decisions depend on."""
         return model.Settings(
             trainer_image=self.settings.trainer_image,
-            progress_url=None,
-            progress_ca=None,
+            progress_url=self.progress.url,
+            progress_ca=self.progress.authority,
             code_version=metadata.version("kubedistill"),
             progress_write_interval=timedelta(seconds=self.settings.progress_write_seconds),
             lost_node_tolerance=timedelta(seconds=self.settings.lost_node_seconds),
@@ -88,6 +93,10 @@ class App:
         owner = owner_uid(kind, body)
         for key in [owner] if owner else self.store.jobs_in(body["metadata"]["namespace"]):
             self.queue.wake(key)
+
+    def _push(self, owner: str, stage: Stage, progress: ObservedProgress) -> None:
+        self.reconciler.push(owner, stage, progress)
+        self.queue.wake(owner)
 
     def _phases(self) -> list[str]:
         return [
@@ -177,7 +186,8 @@ async def _serving(app: App) -> AsyncIterator[None]:
     site = web.TCPSite(runner, None, app.settings.metrics_port)
     await site.start()
     try:
-        yield
+        async with app.progress.serving():
+            yield
     finally:
         await runner.cleanup()
 
@@ -190,6 +200,8 @@ async def _until_stopped(app: App, found: Configuration, stop: asyncio.Event) ->
         "resync": app.resync(),
         "workers": app.workers.run(),
         "election": app.election.run(),
+        "certificate": app.progress.renew(),
+        "endpoint": app.progress.attract(app.leadership),
         "stop": _stopped(stop),
     }
     ours = [asyncio.create_task(work, name=name) for name, work in names.items()]

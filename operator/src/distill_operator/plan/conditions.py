@@ -24,14 +24,14 @@ class Standing(StrEnum):
     INVALID = "Invalid"
 
 
-_COLUMNS: Final = (
+COLUMNS: Final = (
     ConditionType.SUCCEEDED,
     ConditionType.READY,
     ConditionType.RECONCILING,
     ConditionType.STALLED,
     ConditionType.SUSPENDED,
 )
-_TABLE: Final[Mapping[Standing, tuple[Value, Value, Value, Value, Value]]] = {
+TABLE: Final[Mapping[Standing, tuple[Value, Value, Value, Value, Value]]] = {
     Standing.GOING: ("Unknown", "False", "True", "False", "False"),
     Standing.SUSPENDED: ("Unknown", "False", "False", "False", "True"),
     Standing.SUCCEEDED: ("True", "True", "False", "False", "False"),
@@ -59,7 +59,7 @@ class Claim:
 
 def of_standing(standing: Standing, reason: Reason, message: str) -> list[Claim]:
     """Return what every condition but Scheduled says."""
-    values = zip(_COLUMNS, _TABLE[standing], strict=True)
+    values = zip(COLUMNS, TABLE[standing], strict=True)
     return [_claim(kind, value, reason, message) for kind, value in values]
 
 

@@ -5,7 +5,7 @@ Children go by owner reference. Only what lies outside the cluster needs us, and
 
 from distill_api.names import FINALIZER, Reason, Stage
 
-from distill_operator.plan import again, children, failure, look, task, text
+from distill_operator.plan import again, children, failure, look, naming, task, text
 from distill_operator.plan.model import News, Observed, ObservedStageJob, Plan, Settings
 from distill_operator.render import job
 
@@ -48,10 +48,16 @@ def _stuck(seen: Observed, cleanup: ObservedStageJob | None) -> News | None:
     if cleanup is not None and cleanup.failure is not None:
         pods = tuple(pod for pod in seen.pods if pod.stage is Stage.CLEANUP)
         trouble = failure.of_job(cleanup, pods, seen.job.spec)
-    elif seen.refused and cleanup is None:
-        trouble = failure.Trouble(Reason.CHILD_REFUSED, seen.refused[0].message)
+    elif refusal := _refusal(seen):
+        trouble = failure.Trouble(Reason.CHILD_REFUSED, refusal)
     else:
         return None
     where = task.workspace_uri(seen.job, seen.job.spec)
     message = f"The workspace {where} was not removed: {trouble.message}. Remove it by hand"
     return News("Warning", trouble.reason, text.cut(message, text.NOTE))
+
+
+def _refusal(seen: Observed) -> str | None:
+    """Return why the API server takes no Cleanup Job: as a rule, the namespace is going too."""
+    name = naming.stage_job(seen.job, Stage.CLEANUP, 0)
+    return next((child.message for child in seen.refused if child.name == name), None)

@@ -26,7 +26,7 @@ def of_pod(pod: ObservedPod, spec: DistillationJobSpec) -> Trouble:
         return Trouble(told.failure.reason, told.failure.message)
     if pod.exit_reason == "OOMKilled":
         return _out_of_memory(pod, spec)
-    if pod.disrupted:
+    if pod.disrupted or pod.exit_reason == "Evicted":
         return _evicted(pod)
     return _crashed(pod)
 
@@ -97,10 +97,9 @@ def _out_of_memory(pod: ObservedPod, spec: DistillationJobSpec) -> Trouble:
 
 def _evicted(pod: ObservedPod) -> Trouble:
     where = f" from node {pod.node}" if pod.node else ""
-    message = (
-        f"Pod {pod.name} of {pod.stage} was taken{where} (eviction, preemption or a lost node);"
-        " this does not count as a try"
-    )
+    why = pod.termination_message or "eviction, preemption or a lost node"
+    counts = "; this does not count as a try" if pod.disrupted else ""
+    message = f"Pod {pod.name} of {pod.stage} was taken{where} ({text.last_lines(why)}){counts}"
     return Trouble(Reason.EVICTED, message)
 
 

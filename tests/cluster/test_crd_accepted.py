@@ -1,0 +1,217 @@
+"""The API server takes the definition, fills in defaults and lets only the right fields change."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from devcluster import Cluster
+from distill_api import names
+from distill_api.generate import crd as definition
+from distill_api.generate import files
+from distill_api.job import DistillationJobSpec
+from kubernetes import client
+
+VALID: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "valid_object.yaml").read_text())
+EXAMPLES = sorted((files.ROOT / "examples").rglob("*.yaml"))
+OF = (names.GROUP, names.VERSION)
+
+
+@pytest.fixture
+def jobs(api: client.ApiClient) -> client.CustomObjectsApi:
+    return client.CustomObjectsApi(api)
+
+
+@pytest.fixture
+def stored(crd: None, jobs: client.CustomObjectsApi, space: str) -> Iterator[dict[str, Any]]:
+    """Yield the valid object as the API server stored it, suspended so that nobody works on it."""
+    body = json.loads(json.dumps(VALID))
+    body["spec"]["suspend"] = True
+    made = jobs.create_namespaced_custom_object(*OF, space, names.JOB_PLURAL, body)
+    yield made
+    name = made["metadata"]["name"]
+    jobs.delete_namespaced_custom_object(*OF, space, names.JOB_PLURAL, name)
+
+
+def _change(jobs: client.CustomObjectsApi, stored: dict[str, Any], spec: dict[str, Any]) -> Any:
+    meta = stored["metadata"]
+    return jobs.patch_namespaced_custom_object(
+        *OF, meta["namespace"], names.JOB_PLURAL, meta["name"], {"spec": spec}, dry_run="All"
+    )
+
+
+def test_the_definition_is_established_under_its_names(crd: None, api: client.ApiClient) -> None:
+    found = client.ApiextensionsV1Api(api).read_custom_resource_definition(definition.NAME)
+    conditions = {c.type: c.status for c in found.status.conditions}
+    assert conditions["Established"] == conditions["NamesAccepted"] == "True"
+    assert conditions.get("NonStructuralSchema") is None
+    assert found.status.accepted_names.short_names == ["djob"]
+
+
+def test_the_stored_object_states_the_whole_recipe(stored: dict[str, Any]) -> None:
+    spec = stored["spec"]
+    assert spec["training"]["optimizer"]["learningRate"] == 2e-5
+    assert spec["training"]["checkpointSteps"] == 500
+    assert spec["data"]["splits"] == {"train": 80, "validation": 10, "test": 10}
+    assert spec["evaluation"]["onMissedGate"] == "Stop"
+    assert spec["workspace"]["labelCache"] == {"size": "10Gi", "disabled": False}
+    assert spec["podTemplate"]["resources"]["limits"] == {"memory": "4Gi"}
+    assert spec["recipe"]["embedding"]["contrastive"]["temperature"] == 0.05
+    assert "status" not in stored
+
+
+def test_the_api_servers_defaults_are_the_models_defaults(stored: dict[str, Any]) -> None:
+    """Operator and trainer read the stored object: their own defaults must add nothing to it."""
+    body = DistillationJobSpec.model_validate({**VALID["spec"], "suspend": True})
+    assert body.model_dump(mode="json", by_alias=True, exclude_none=True) == stored["spec"]
+
+
+FIXED = [
+    ("component", {"component": "Reranker"}),
+    ("teacher", {"teacher": {"batchSize": 32}}),
+    ("student", {"student": {"embeddingDimension": 64}}),
+    ("data", {"data": {"maxRecords": 10}}),
+    ("recipe", {"recipe": {"embedding": {"mse": {"weight": 0.25}}}}),
+    ("training", {"training": {"seed": 7}}),
+    ("quantize", {"quantize": {"method": "INT8"}}),
+    ("sweep", {"sweep": {"parameters": [{"path": "training.seed", "values": ["1"]}]}}),
+    ("evaluation", {"evaluation": {"onMissedGate": "Publish"}}),
+    ("publish", {"publish": [{"pvc": {"claimName": "models"}}]}),
+    ("workspace", {"workspace": {"size": "20Gi"}}),
+]
+
+
+@pytest.mark.parametrize(("field", "change"), FIXED, ids=[field for field, _ in FIXED])
+def test_the_recipe_cannot_change(
+    stored: dict[str, Any], jobs: client.CustomObjectsApi, field: str, change: dict[str, Any]
+) -> None:
+    with pytest.raises(client.ApiException) as refusal:
+        _change(jobs, stored, change)
+    assert refusal.value.status == 422
+    assert f"spec.{field} cannot change after creation" in str(refusal.value.body)
+    assert "create a new DistillationJob" in str(refusal.value.body)
+
+
+CHANGEABLE: list[dict[str, Any]] = [
+    {"suspend": False},
+    {"queueName": "team"},
+    {"priorityClassName": "low"},
+    {"retries": 5},
+    {"stageDeadlineSeconds": 600},
+    {"ttlSecondsAfterFinished": 60},
+    {"podTemplate": {"resources": {"limits": {"memory": "8Gi"}}}},
+    {"prices": {"gpuHour": 2.5}},
+]
+
+
+@pytest.mark.parametrize("change", CHANGEABLE, ids=["".join(c) for c in CHANGEABLE])
+def test_how_it_runs_can_change(
+    stored: dict[str, Any], jobs: client.CustomObjectsApi, change: dict[str, Any]
+) -> None:
+    after = _change(jobs, stored, change)
+    assert after["metadata"]["generation"] == stored["metadata"]["generation"] + 1
+
+
+def test_an_unchanged_object_keeps_its_generation(
+    stored: dict[str, Any], jobs: client.CustomObjectsApi
+) -> None:
+    after = _change(jobs, stored, VALID["spec"])
+    assert after["metadata"]["generation"] == stored["metadata"]["generation"]
+    assert after["metadata"]["resourceVersion"] == stored["metadata"]["resourceVersion"]
+
+
+def test_unknown_fields_are_pruned_without_strict_validation(
+    stored: dict[str, Any], jobs: client.CustomObjectsApi
+) -> None:
+    after = _change(jobs, stored, {"surprise": 1})
+    assert "surprise" not in after["spec"]
+
+
+def test_the_status_is_written_apart_from_the_spec(
+    stored: dict[str, Any], jobs: client.CustomObjectsApi
+) -> None:
+    meta = stored["metadata"]
+    body = {**stored, "spec": {**stored["spec"], "retries": 9}, "status": {"phase": "Running"}}
+    after = jobs.replace_namespaced_custom_object_status(
+        *OF, meta["namespace"], names.JOB_PLURAL, meta["name"], body
+    )
+    assert after["status"] == {"phase": "Running"}  # nothing is added to what was observed
+    assert after["spec"] == stored["spec"]
+    assert after["metadata"]["generation"] == meta["generation"]
+
+
+def test_jobs_can_be_selected_by_component_and_stage(
+    stored: dict[str, Any], jobs: client.CustomObjectsApi, space: str
+) -> None:
+    def found(selector: str) -> list[str]:
+        listed = jobs.list_namespaced_custom_object(
+            *OF, space, names.JOB_PLURAL, field_selector=selector
+        )
+        return [item["metadata"]["name"] for item in listed["items"]]
+
+    assert found("spec.component=Embedding") == [stored["metadata"]["name"]]
+    assert found("spec.component=Reranker") == []
+    assert found("status.stage=Train") == []
+
+
+def test_kubectl_shows_the_columns(cluster: Cluster, stored: dict[str, Any], space: str) -> None:
+    words = ("get", "djob", "-n", space)
+    assert cluster.kubectl(*words).split("\n")[0].split() == [
+        "NAME",
+        "STAGE",
+        "PROGRESS",
+        "RETENTION",
+        "ARTIFACT",
+        "AGE",
+    ]
+    wide = cluster.kubectl(*words, "-o", "wide").split("\n")[0].split()
+    assert {"SPEEDUP", "COST", "PHASE", "REASON"} < set(wide)
+    assert stored["metadata"]["name"] in cluster.kubectl("get", "distillation", "-n", space)
+
+
+def _paths(schema: dict[str, Any], path: str) -> Iterator[str]:
+    held = schema.get("items", schema)
+    for name, member in held.get("properties", {}).items():
+        yield f"{path}.{name}"
+        yield from _paths(member, f"{path}.{name}")
+
+
+def test_kubectl_explains_every_field(crd: None, cluster: Cluster) -> None:
+    """`--recursive` lists them all; the sentences were compared with the models before."""
+    tree = definition.root_schema()["properties"]
+    listed = cluster.kubectl("explain", "djob", "--recursive")
+    leaves = {p.rsplit(".", 1)[1] for top in ("spec", "status") for p in _paths(tree[top], top)}
+    missing = [name for name in leaves if not re.search(rf"^\s*{name}\t", listed, re.MULTILINE)]
+    assert len(leaves) > 150
+    assert missing == []
+
+
+EXPLAINED = [
+    ("djob", "Distils a language model"),
+    ("djob.spec.teacher.model.uri", "oci://registry/repository"),
+    ("djob.spec.recipe.embedding.contrastive.temperature", "0.05 to 0.07"),
+    ("djob.spec.publish.oci.repository", "Registry and repository without tag"),
+    ("djob.status.stages.progress.percent", "Share that is done"),
+    ("djob.status.conditions.reason", "ENUM:"),
+]
+
+
+@pytest.mark.parametrize(("path", "sentence"), EXPLAINED, ids=[path for path, _ in EXPLAINED])
+def test_kubectl_explains_a_field(crd: None, cluster: Cluster, path: str, sentence: str) -> None:
+    text = " ".join(cluster.kubectl("explain", path).split())
+    assert sentence in text
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=[path.name for path in EXAMPLES])
+def test_every_example_is_valid(crd: None, jobs: client.CustomObjectsApi, path: Path) -> None:
+    documents = [d for d in yaml.safe_load_all(path.read_text()) if d]
+    ours = [d for d in documents if d.get("kind") == names.JOB_KIND]
+    for body in ours:
+        body["metadata"].pop("namespace", None)
+        made = jobs.create_namespaced_custom_object(
+            *OF, "default", names.JOB_PLURAL, body, dry_run="All", field_validation="Strict"
+        )
+        assert made["spec"]["component"]

@@ -43,21 +43,16 @@ def teacher(hidden: int = 32, layers: int = 4, dropout: float = 0.1) -> Sentence
 
 
 def _tokenizer(vocabulary: dict[str, int]) -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    special = {
+        f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")
+    }
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, special["unk_token"]))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-        model_max_length=32,
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=32, **special)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ class Standing:
     """Its score; None before the first."""
     without_improvement: int = 0
     """Validations since then."""
+    checkpoints: int = 0
+    """Checkpoints written so far."""
     stopped_early: bool = False
     """Early stopping has ended the training."""
     curve: list[dict[str, Any]] = field(default_factory=list)
@@ -60,7 +62,7 @@ class Store:
     kept: Callable[[str], None] = lambda _: None
     """Told each new checkpoint's name, to carry it to where it survives the pod."""
     dropped: Callable[[str], None] = lambda _: None
-    """Told the name of each checkpoint that is no longer needed, which it removes elsewhere."""
+    """Told the names that are no longer needed, to remove them elsewhere too."""
 
     def steps(self) -> list[int]:
         """List the steps of the complete checkpoints, rising."""
@@ -73,8 +75,9 @@ class Store:
 
     def save(self, parts: Parts, standing: Standing) -> None:
         """Write a checkpoint of the present step, then forget those that are not needed."""
+        standing.checkpoints += 1
         target = self.path(standing.step)
-        shutil.rmtree(target, ignore_errors=True)
+        _remove(target)
         target.mkdir(parents=True)
         save_file(_tensors(parts), target / "state.safetensors")
         told = {"format": FORMAT, "standing": asdict(standing), "random": _random_states()}
@@ -104,8 +107,10 @@ class Store:
         others = [step for step in complete if step != standing.best_step]
         wanted = {*others[-self.keep :], standing.best_step}
         for step in set(complete) - wanted:
-            shutil.rmtree(self.path(step))
+            # The marker first: what is half removed must not look complete.
+            self.dropped(f"{name(step)}/{COMPLETE}")
             self.dropped(name(step))
+            _remove(self.path(step))
 
 
 def name(step: int) -> str:
@@ -160,6 +165,12 @@ def _restore_random(tensors: dict[str, Tensor], states: dict[str, Any]) -> None:
     version, words, gauss = states["python"]
     random.setstate((version, tuple(words), gauss))
     np.random.set_state(tuple(states["numpy"]))  # noqa: NPY002 - libraries draw from it
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint, its marker first."""
+    (path / COMPLETE).unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

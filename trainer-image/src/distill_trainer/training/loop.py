@@ -14,7 +14,7 @@ from distill_trainer.errors import BadInput, TryAgain
 from distill_trainer.losses.weighted import Loss, embedding_loss
 from distill_trainer.training import encode, optimiser
 from distill_trainer.training.checkpoints import Parts, Standing, Store
-from distill_trainer.training.course import Course
+from distill_trainer.training.courses import Course
 
 CURVE_POINTS = 500
 """Steps recorded in the learning curve, spread evenly."""
@@ -65,7 +65,8 @@ def _begin(course: Course, store: Store, parts: Parts) -> Standing:
         return store.restore(parts, done[-1])
     torch.manual_seed(course.lesson.training.seed)
     course.fit_projections()
-    return Standing()
+    untrained = course.validation.score(course.encoder)
+    return Standing(curve=[{"step": 0, "validation": untrained}])
 
 
 def _step(course: Course, parts: Parts, step: int) -> dict[str, Any]:

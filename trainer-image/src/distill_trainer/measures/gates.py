@@ -1,0 +1,57 @@
+"""The verdict: which gates held, which did not, in a sentence with numbers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from distill_api.outcome import Evaluation, Gate, Measure
+
+from distill_trainer.measures.bootstrap import Retention
+
+DEFAULT = (Gate(measure=Measure.NDCG_10, min_retention=0.93),)
+"""The guide's 93 % on the usual measure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the student may be published, and why."""
+
+    verdict: Literal["Passed", "Missed"]
+    explanation: str
+
+
+def gates(evaluation: Evaluation) -> Sequence[Gate]:
+    """Return the gates of a spec, or the default one."""
+    return DEFAULT if evaluation.gates is None else evaluation.gates
+
+
+def judge(
+    evaluation: Evaluation, retentions: Mapping[str, Retention | None], speedup: float
+) -> Verdict:
+    """Compare retention with each gate, and speed with the least speed-up, where one is asked.
+
+    retentions: by measure; None where the teacher itself scores 0, which misses the gate.
+    """
+    outcomes = [_gate(gate, retentions.get(gate.measure.value)) for gate in gates(evaluation)]
+    if evaluation.min_speedup is not None:
+        held = speedup >= evaluation.min_speedup
+        told = f"speed-up {speedup:.2f} (at least {evaluation.min_speedup:g} was asked)"
+        outcomes.append((held, told))
+    if not outcomes:
+        return Verdict("Passed", "No gate was asked for.")
+    missed = [told for held, told in outcomes if not held]
+    kept = [told for held, told in outcomes if held]
+    sentences = [
+        f"{word}: {', '.join(told)}." for word, told in (("Missed", missed), ("Held", kept)) if told
+    ]
+    return Verdict("Missed" if missed else "Passed", " ".join(sentences))
+
+
+def _gate(gate: Gate, found: Retention | None) -> tuple[bool, str]:
+    if found is None:
+        return False, f"{gate.measure.value} cannot be judged, as the teacher itself scores 0"
+    told = (
+        f"{gate.measure.value} keeps {found.value:.1%} of the teacher's"
+        f" (interval {found.low:.1%} to {found.high:.1%}, at least {gate.min_retention:.1%} asked)"
+    )
+    return found.value >= gate.min_retention, told

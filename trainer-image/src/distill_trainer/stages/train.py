@@ -1,0 +1,155 @@
+"""Train: make the student, teach it from the cached embeddings, keep its best checkpoint."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from distill_api.names import Stage
+from distill_api.sources import Prompts
+from distill_api.wire import Report, Task
+from safetensors.torch import save_file
+from sentence_transformers import SentenceTransformer
+
+from distill_trainer import fingerprints
+from distill_trainer.artifacts import Output
+from distill_trainer.context import Context
+from distill_trainer.sources import fetching
+from distill_trainer.students import head, make
+from distill_trainer.teachers import opening
+from distill_trainer.training import convergence, courses, loop, pairs, runtime
+from distill_trainer.training.checkpoints import Standing, Store
+from distill_trainer.training.courses import Course, Lesson
+from distill_trainer.workspace import Draft
+
+CHECKPOINTS = "checkpoints"
+TOKENS = "tokens.npz"
+STUDENT = "student"
+CURVES = "curves.jsonl"
+PROJECTIONS = "projections.safetensors"
+
+log = logging.getLogger(__name__)
+
+
+def run(context: Context) -> Report:
+    """Train the student of a task, from its last checkpoint where an attempt left one."""
+    task = context.task
+    prepared = context.workspace.output(Stage.PREPARE)
+    fingerprint = fingerprints.train(task, prepared.fingerprint)
+    if done := context.workspace.find(Stage.TRAIN, fingerprint):
+        return done.reused()
+    draft = context.workspace.draft(Stage.TRAIN, fingerprint)
+    device = runtime.settle(task.threads, task.gpus)
+    store = _store(draft, task)
+    student = _student(context, prepared, fresh=not store.steps())
+    course = courses.gather(
+        student, prepared.path, _lesson(task), device=device, cache=draft.path / TOKENS
+    )
+    standing = loop.train(course, store, _watch(context))
+    _write(draft.path, course, standing)
+    return draft.commit(
+        _report(context, draft, course, standing),
+        leave_out=(CHECKPOINTS, TOKENS),
+        inputs=prepared.inputs,
+    )
+
+
+def prompts(task: Task) -> Prompts:
+    """Return what stands before the student's inputs: its own prompts, or the teacher's."""
+    return task.spec.student.prompts or task.spec.teacher.prompts
+
+
+def _lesson(task: Task) -> Lesson:
+    recipe = task.spec.recipe.embedding
+    assert recipe is not None, "the contract ties component Embedding to recipe.embedding"
+    return Lesson(recipe, task.spec.training, prompts(task))
+
+
+def _store(draft: Draft, task: Task) -> Store:
+    return Store(
+        draft.path / CHECKPOINTS,
+        keep=task.spec.training.keep_checkpoints,
+        kept=lambda name: draft.keep(f"{CHECKPOINTS}/{name}"),
+        dropped=lambda name: draft.drop(f"{CHECKPOINTS}/{name}"),
+    )
+
+
+def _watch(context: Context) -> loop.Watch:
+    return loop.Watch(
+        tell=lambda done, total, metrics: context.progress.tell(done, total, metrics, "train"),
+        stop=context.stop.is_set,
+    )
+
+
+def _student(context: Context, prepared: Output, *, fresh: bool) -> SentenceTransformer:
+    """Make the untrained student; fit its new layer unless a checkpoint will overwrite it."""
+    spec, seed = context.task.spec, context.task.spec.training.seed
+    wanted = spec.student
+    if wanted.model is not None:
+        folder = fetching.fetch_model(context, wanted.model).path
+    else:
+        folder = opening.weights(context)
+    told = json.loads((prepared.path / "prepared.json").read_text())
+    length = wanted.max_length or spec.teacher.max_length or told.get("max_length")
+    student = make.make(wanted, folder, prompts(context.task), max_length=length, seed=seed)
+    if wanted.embedding_dimension is not None and fresh:
+        _fit_head(student, prepared.path, prompts(context.task), seed)
+    log.info("the student: %s", dict(make.sizes(student)))
+    return student
+
+
+def _fit_head(student: SentenceTransformer, prepared: Path, before: Prompts, seed: int) -> None:
+    """Fit the student's new linear layer to a fixed sample of the training texts."""
+    train = pairs.load(prepared, "train")
+    ids = np.unique(np.concatenate([train.queries, train.documents]))
+    chosen = np.sort(np.random.default_rng([seed, len(ids)]).permutation(ids)[: courses.FIT_SAMPLE])
+    table = pq.read_table(prepared / "texts.parquet", columns=["text", "kind"]).take(chosen)
+    sample = [
+        (before.query if kind == "query" else before.document) + text
+        for text, kind in zip(*(table[name].to_pylist() for name in ("text", "kind")), strict=True)
+    ]
+    teacher = np.load(prepared / "embeddings.npy", mmap_mode="r")[chosen]
+    if not head.fit(student, sample, teacher):
+        log.info("the teacher is narrower than the student: its new layer starts at random")
+
+
+def _write(folder: Path, course: Course, standing: Standing) -> None:
+    """Write the student, its learning curve, and the projections that its losses used."""
+    student = course.encoder.student
+    student.to(torch.device("cpu"))
+    make.save(student, folder / STUDENT)
+    lines = [json.dumps(point) for point in standing.curve]
+    (folder / CURVES).write_text("\n".join(lines) + "\n")
+    if len(course.projections):
+        weights = {name: value.cpu() for name, value in course.projections.state_dict().items()}
+        save_file(weights, folder / PROJECTIONS)
+
+
+def _report(context: Context, draft: Draft, course: Course, standing: Standing) -> Report:
+    training = context.task.spec.training
+    before, score = standing.curve[0]["validation"], standing.best_score or 0.0
+    flat = convergence.converged(standing.curve, stopped_early=standing.stopped_early)
+    facts = {
+        "steps": str(standing.step),
+        "checkpoints": str(standing.checkpoints),
+        "checkpointSteps": str(training.checkpoint_steps),
+        "curvePoints": str(len(standing.curve)),
+        "bestStep": str(standing.best_step),
+        "bestValidation": f"{score:.4f}",
+    }
+    if flat is not None:
+        facts["converged"] = str(flat).lower()
+    early = ", stopped early" if standing.stopped_early else ""
+    return Report(
+        stage=Stage.TRAIN,
+        outcome="Done",
+        fingerprint=draft.fingerprint,
+        summary=(
+            f"{standing.step} of {course.steps} steps{early}; validation nDCG@10 {before:.3f}"
+            f" before training, {score:.3f} at step {standing.best_step}, which is kept"
+        ),
+        lineage=fingerprints.lineage(context.task, context.workspace.inputs(Stage.PREPARE)),
+        facts=facts,
+    )

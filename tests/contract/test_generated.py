@@ -115,11 +115,10 @@ def test_defaults_stand_in_the_spec_and_never_in_the_status() -> None:
     assert [p for p in with_default if not p.startswith("djob.spec.")] == []
 
 
-def test_an_objects_default_repeats_no_default_of_its_members() -> None:
+def test_an_objects_default_has_all_members_that_its_rules_look_at() -> None:
     defaults = {path: schema["default"] for path, schema in FIELDS if "default" in schema}
-    assert defaults["djob.spec.workspace"] == {}
-    assert defaults["djob.spec.podTemplate"] == {}
-    assert defaults["djob.spec.podTemplate.resources"] == {}
+    assert defaults["djob.spec.data.splits"] == {"train": 80, "validation": 10, "test": 10}
+    assert defaults["djob.spec.workspace"]["labelCache"] == {"size": "10Gi", "disabled": False}
     assert defaults["djob.spec.podTemplate.resources.limits"] == {"memory": "4Gi"}
 
 

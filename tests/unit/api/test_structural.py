@@ -75,14 +75,15 @@ def test_closed_objects_lose_and_maps_keep_their_additional_properties() -> None
     }
 
 
-def test_defaults_of_objects_leave_out_what_their_members_default_to() -> None:
-    class Holder(_Base):
-        same: Inner = Inner()
-        other: Inner = Inner(size=5)
+def test_defaults_of_objects_have_every_member_but_the_absent() -> None:
+    class Part(_Base):
+        inner: Inner = Inner(size=5)
+        note: Annotated[str, Field(max_length=9)] | None = None
 
-    found = _of(Holder)["properties"]
-    assert found["same"]["default"] == {}
-    assert found["other"]["default"] == {"size": 5}
+    class Holder(_Base):
+        part: Part = Part()
+
+    assert _of(Holder)["properties"]["part"]["default"] == {"inner": {"size": 5, "colour": "Red"}}
 
 
 def test_defaults_can_be_removed_at_every_depth() -> None:

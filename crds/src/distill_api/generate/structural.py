@@ -79,7 +79,7 @@ def _node(raw: Schema, defs: Mapping[str, Schema], path: str) -> Schema:
     _bounded(schema, path)
     schema = _with_children(schema, defs, path)
     if isinstance(schema.get("default"), dict):
-        schema["default"] = _shortest(schema["default"], schema)
+        schema["default"] = _present(schema["default"])
     return {keyword: schema[keyword] for keyword in _ORDER if keyword in schema}
 
 
@@ -179,13 +179,14 @@ def _bounded(schema: Schema, path: str) -> None:
         )
 
 
-def _shortest(default: Schema, schema: Schema) -> Schema:
-    """Return a default of an object without what the members' own defaults add anyway."""
-    members = schema.get("properties", {})
-    shortest: Schema = {}
-    for name, value in default.items():
-        member = members.get(name, {})
-        kept = _shortest(value, member) if isinstance(value, dict) else value
-        if kept is not None and kept != member.get("default"):
-            shortest[name] = kept
-    return shortest
+def _present(default: Schema) -> Schema:
+    """Return an object's default without absent members, and with all that have a value.
+
+    `{}` would come to the same, as members have defaults of their own; but the API server checks
+    an object's rules against its default alone, and they need their members there.
+    """
+    return {
+        name: _present(value) if isinstance(value, dict) else value
+        for name, value in default.items()
+        if value is not None
+    }

@@ -9,16 +9,14 @@ from devcluster.images import recipe
 from devcluster.images.buildah import Buildah, BuildFailed
 
 
-def ensure(buildah: Buildah) -> str:
-    """Return the base image's name; build the image unless the storage has it."""
-    reference = recipe.base_reference()
+def ensure(buildah: Buildah, reference: str) -> None:
+    """Build the base image unless the storage has it."""
     if not buildah.has(reference):
         with tempfile.TemporaryDirectory(dir=buildah.storage.parent) as scratch:
             root = Path(scratch, "root")
             bootstrap(root)
             slim(root)
             buildah.import_folder(root, reference)
-    return reference
 
 
 def bootstrap(root: Path) -> None:

@@ -21,6 +21,7 @@ class Build:
     dockerfile: Path
     context: Path
     arguments: Mapping[str, str]
+    target: str | None = None  # the stage to stop at; None: the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,12 @@ class Buildah:
         """Build a Dockerfile, reusing the layers of earlier builds."""
         self.run("build", "--layers", *build_arguments(build))
 
-    def push(self, reference: str, layout: Path, tag: str) -> None:
-        """Add the image to an OCI layout, uncompressed: layers that are there are not moved."""
-        self.run("push", "--quiet", "--disable-compression", reference, f"oci:{layout}:{tag}")
+    def push(self, reference: str, folder: Path) -> None:
+        """Write the image's parts, uncompressed, into a new folder.
+
+        Not `oci:`, which compresses whatever one asks, 2 GB anew for each push.
+        """
+        self.run("push", "--quiet", "--disable-compression", reference, f"dir:{folder}")
 
 
 def build_arguments(build: Build) -> list[str]:
@@ -75,5 +79,6 @@ def build_arguments(build: Build) -> list[str]:
     values = [f"--build-arg={name}={value}" for name, value in sorted(build.arguments.items())]
     # A machine behind a network's own authority trusts it; so must pip and uv in the build.
     volumes = [f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.is_dir() else []
+    target = [f"--target={build.target}"] if build.target else []
     place = [f"--file={build.dockerfile}", f"--tag={build.reference}", str(build.context)]
-    return ["--quiet", *volumes, *values, *place]
+    return ["--quiet", *volumes, *values, *target, *place]

@@ -1,21 +1,44 @@
-"""OCI image layouts on disk: one image per folder, blobs shared by hard links."""
+"""OCI image layouts on disk: one image per folder, its blobs uncompressed, shared by hard links."""
 
+import hashlib
 import io
 import json
 import os
 import tarfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+type Document = dict[str, Any]
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"  # the full name that `ctr images import` gives
 
 
-def read_index(layout: Path) -> dict[str, Any]:
-    """Read a layout's index.json; FileNotFoundError where the folder is no layout."""
-    index: dict[str, Any] = json.loads((layout / "index.json").read_text())
-    return index
+@dataclass(frozen=True, slots=True)
+class Content:
+    """An image: its configuration and its layers' descriptors, base first."""
+
+    config: Document
+    layers: tuple[Document, ...]
+    places: Mapping[str, Path]  # digest of a layer -> a file with its bytes
+
+
+def stack(lower: Content, upper: Content) -> Content:
+    """Lay one image's layers upon another's; user, environment and entry point are the upper's.
+
+    A layer does not know what is below it, so this is what a build on top would have made.
+    """
+    ids = [*lower.config["rootfs"]["diff_ids"], *upper.config["rootfs"]["diff_ids"]]
+    config = {
+        **upper.config,
+        "rootfs": {"type": "layers", "diff_ids": ids},
+        "history": [*lower.config.get("history", []), *upper.config.get("history", [])],
+    }
+    layers = (*lower.layers, *upper.layers)
+    return Content(config, layers, {**lower.places, **upper.places})
 
 
 def complete(layout: Path) -> bool:
@@ -29,38 +52,57 @@ def blob(layout: Path, digest: str) -> Path:
     return layout / "blobs" / algorithm / value
 
 
-def tagged(index: Mapping[str, Any], tag: str) -> Mapping[str, Any]:
-    """Return the descriptor of a tag; KeyError with the tags there are."""
-    manifests = index["manifests"]
-    for descriptor in manifests:
-        if descriptor.get("annotations", {}).get(REF_NAME) == tag:
-            return dict(descriptor)
-    tags = [descriptor.get("annotations", {}).get(REF_NAME) for descriptor in manifests]
-    raise KeyError(f"the layout has no tag {tag!r}; it has {tags}")
+def read(layout: Path) -> Content:
+    """Read the one image of a layout."""
+    index = json.loads((layout / "index.json").read_text())
+    manifest = json.loads(blob(layout, index["manifests"][0]["digest"]).read_text())
+    config = json.loads(blob(layout, manifest["config"]["digest"]).read_text())
+    layers = tuple(manifest["layers"])
+    return Content(config, layers, {l["digest"]: blob(layout, l["digest"]) for l in layers})
 
 
-def digests(layout: Path, descriptor: Mapping[str, Any]) -> Iterator[str]:
-    """List the blobs of an image: manifest, configuration, layers."""
-    manifest = json.loads(blob(layout, descriptor["digest"]).read_text())
-    yield descriptor["digest"]
-    yield manifest["config"]["digest"]
-    yield from (layer["digest"] for layer in manifest["layers"])
+def read_folder(folder: Path) -> Content:
+    """Read what `buildah push … dir:` wrote: the manifest, and blobs under their bare digests."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+
+    def place(descriptor: Document) -> Path:
+        return folder / str(descriptor["digest"]).removeprefix("sha256:")
+
+    config = json.loads(place(manifest["config"]).read_text())
+    layers = tuple(manifest["layers"])
+    return Content(config, layers, {layer["digest"]: place(layer) for layer in layers})
 
 
-def extract(store: Path, tag: str, reference: str, target: Path) -> None:
-    """Make a layout of one image out of a shared one, without copying a blob."""
-    descriptor = tagged(read_index(store), tag)
-    for digest in digests(store, descriptor):
-        place = blob(target, digest)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if not place.exists():
-            os.link(blob(store, digest), place)
-    names = {REF_NAME: tag, CONTAINERD_NAME: reference}
-    index = {"schemaVersion": 2, "manifests": [{**descriptor, "annotations": names}]}
-    (target / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    partial = target / "index.json.partial"
-    partial.write_text(json.dumps(index))
-    partial.replace(target / "index.json")  # last: a folder with an index is complete
+def write(content: Content, layout: Path, reference: str) -> None:
+    """Write a layout of one image; layers are linked, not copied."""
+    for digest, place in content.places.items():
+        target = blob(layout, digest)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            os.link(place, target)
+    config = _put(layout, content.config) | {"mediaType": MANIFEST.replace("manifest", "config")}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": config,
+        "layers": list(content.layers),
+    }
+    names = {REF_NAME: reference.rpartition(":")[2], CONTAINERD_NAME: reference}
+    descriptor = _put(layout, manifest) | {"mediaType": MANIFEST, "annotations": names}
+    (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    partial = layout / "index.json.partial"
+    partial.write_text(json.dumps({"schemaVersion": 2, "manifests": [descriptor]}))
+    partial.replace(layout / "index.json")
+
+
+def _put(layout: Path, document: Mapping[str, Any]) -> Document:
+    """Store a JSON document as a blob; return its digest and size."""
+    data = json.dumps(document, sort_keys=True).encode()
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    target = blob(layout, digest)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+    return {"digest": digest, "size": len(data)}
 
 
 def write_archive(layout: Path, stream: IO[bytes], *, present: Collection[str] = ()) -> int:

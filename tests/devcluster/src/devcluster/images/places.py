@@ -22,11 +22,6 @@ class Places:
         """buildah's own storage."""
         return self.root / "storage"
 
-    @property
-    def store(self) -> Path:
-        """The OCI layout that holds every blob once."""
-        return self.root / "store"
-
     def layout(self, reference: str) -> Path:
         """Return the OCI layout of one image."""
         name, _, tag = reference.rpartition("/")[2].partition(":")

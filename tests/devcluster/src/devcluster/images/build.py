@@ -1,0 +1,101 @@
+"""Build an image in two parts, dependencies and code, and stack them into one OCI layout."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from devcluster.images import base, layout, recipe
+from devcluster.images.buildah import Build, Buildah
+from devcluster.images.places import Places
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An image that is ready to be loaded."""
+
+    reference: str
+    layout: Path
+
+
+def ensure(image: recipe.Image, root: Path, places: Places) -> Built:
+    """Return the image of the sources below root; build only what is not there yet."""
+    places.root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=places.root) as scratch:
+        # A copy, so that a file saved during the build cannot get under the name of another.
+        context = Path(scratch, "context")
+        snapshot(image, root, context)
+        names = recipe.names(image, context)
+        target = places.layout(names.image)
+        if not layout.complete(target):
+            say(f"building {names.image}")
+            lower = dependencies(image, names, context, places)
+            plan = Build(
+                names.image,
+                context / image.dockerfile,
+                context,
+                arguments(image, names) | {"RUNTIME": "scratch", "REVISION": revision(root)},
+            )
+            upper = content(Buildah(places.storage), plan, Path(scratch, "upper"))
+            layout.write(layout.stack(lower, upper), target, names.image)
+    return Built(names.image, target)
+
+
+def dependencies(
+    image: recipe.Image, names: recipe.Names, context: Path, places: Places
+) -> layout.Content:
+    """Return the image of the dependencies; the first build takes minutes, and says so."""
+    target = places.layout(names.dependencies)
+    if not layout.complete(target):
+        buildah = Buildah(places.storage)
+        say(f"building {names.base}: a minimal Debian")
+        base.ensure(buildah, names.base)
+        say(f"building {names.dependencies}: downloads and compiles, some minutes")
+        plan = Build(
+            names.dependencies,
+            context / image.dockerfile,
+            context,
+            arguments(image, names),
+            target="dependencies",
+        )
+        with tempfile.TemporaryDirectory(dir=places.root) as scratch:
+            parts = content(buildah, plan, Path(scratch, "lower"))
+            layout.write(parts, target, names.dependencies)
+    return layout.read(target)
+
+
+def arguments(image: recipe.Image, names: recipe.Names) -> dict[str, str]:
+    """Return the build arguments that both parts share."""
+    values = {"BASE": names.base}
+    if image.accelerator:
+        values["ACCELERATOR"] = image.accelerator
+    return values
+
+
+def content(buildah: Buildah, plan: Build, folder: Path) -> layout.Content:
+    """Build, and write the parts into the folder."""
+    buildah.build(plan)
+    buildah.push(plan.reference, folder)
+    return layout.read_folder(folder)
+
+
+def snapshot(image: recipe.Image, root: Path, folder: Path) -> None:
+    """Copy the inputs of an image, with their times, which buildah's layer cache looks at."""
+    for path in recipe.files(root, image.inputs):
+        copy = folder / path.relative_to(root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, copy)
+
+
+def revision(root: Path) -> str:
+    """Return the commit that is checked out, for the image's label."""
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def say(line: str) -> None:
+    """Tell a person what takes time; the results go to standard output."""
+    print(f"images: {line}", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""From records to the teacher's embeddings of their texts."""

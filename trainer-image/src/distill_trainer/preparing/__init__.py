@@ -1,0 +1,1 @@
+"""From labelled texts to records that a student can learn from."""

@@ -1,0 +1,1 @@
+"""Where a student goes: registries, object stores, volumes."""

@@ -1,0 +1,197 @@
+"""A teacher behind an OpenAI-compatible server, asked for embeddings over HTTP."""
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+import numpy as np
+import tenacity
+from distill_api.names import Reason
+from distill_api.sources import Endpoint
+
+from distill_trainer.errors import BadInput, TryAgain, last_line
+from distill_trainer.teachers import Embedded, Tell
+
+ATTEMPTS: Final = 6
+"""Of one request; the stage's own retries come on top."""
+LONGEST_WAIT: Final = 60.0
+"""Seconds between two attempts, at most; Retry-After may ask for as much."""
+
+
+class Busy(Exception):
+    """The server asks for patience: 429, 5xx or a broken connection."""
+
+    def __init__(self, detail: str, after: float | None) -> None:
+        super().__init__(detail)
+        self.after = after
+
+
+@dataclass(slots=True)
+class Budget:
+    """Tokens that may be spent, over all attempts of the stage."""
+
+    limit: int | None
+    spent: int = 0
+
+    def check(self) -> None:
+        """Raise BadInput where the budget is used up."""
+        if self.limit is not None and self.spent >= self.limit:
+            raise BadInput(
+                Reason.BAD_RECIPE,
+                f"teacher.endpoint.tokenBudget is used up: {self.spent} of {self.limit} tokens."
+                " What was labelled stays in the cache; create the job again with a higher"
+                " tokenBudget or with data.maxRecords",
+            )
+
+
+class EndpointTeacher:
+    """Sends batches with bounded concurrency and rate; gives embeddings in the texts' order."""
+
+    max_length: int | None = None
+
+    def __init__(
+        self, endpoint: Endpoint, key: str | None, batch_size: int, budget: Budget
+    ) -> None:
+        self.endpoint = endpoint
+        self.batch_size = batch_size
+        self.budget = budget
+        # As many texts as are under way at once, so that an interruption loses little that
+        # was paid for.
+        self.shard_size = batch_size * endpoint.max_concurrency
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._client = httpx.Client(headers=headers, timeout=endpoint.timeout_seconds)
+        self._pool = ThreadPoolExecutor(endpoint.max_concurrency)
+        self._pace = Pacer(endpoint.requests_per_minute)
+
+    def embed(self, texts: Sequence[str], *, prompt: str, tell: Tell | None = None) -> Embedded:
+        """Embed texts; raises TryAgain or BadInput as the server's answers mean."""
+        batches = [
+            [prompt + text for text in texts[start : start + self.batch_size]]
+            for start in range(0, len(texts), self.batch_size)
+        ]
+        rows: list[Any] = []
+        tokens = 0
+        for batch, (vectors, used) in zip(batches, self._pool.map(self._ask, batches), strict=True):
+            rows.append(vectors)
+            tokens += used
+            if tell is not None:
+                tell(len(batch), used)
+        return Embedded(np.concatenate(rows), tokens)
+
+    def close(self) -> None:
+        """Close connections."""
+        self._pool.shutdown(cancel_futures=True)
+        self._client.close()
+
+    def _ask(self, batch: list[str]) -> tuple[Any, int]:
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(Busy),
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            wait=wait,
+            reraise=True,
+        )
+        try:
+            return retrying(self._once, batch)
+        except Busy as error:
+            raise TryAgain(
+                Reason.TEACHER_UNREACHABLE,
+                f"The teacher at {self.endpoint.url} did not answer after {ATTEMPTS} attempts:"
+                f" {error}. Check that it runs, or lower teacher.endpoint.maxConcurrency",
+            ) from error
+
+    def _once(self, batch: list[str]) -> tuple[Any, int]:
+        self.budget.check()
+        self._pace.wait()
+        body: dict[str, Any] = {
+            "model": self.endpoint.model,
+            "input": batch,
+            "encoding_format": "float",
+        }
+        if self.endpoint.dimension is not None:
+            body["dimensions"] = self.endpoint.dimension
+        url = f"{self.endpoint.url.rstrip('/')}/embeddings"
+        try:
+            response = self._client.post(url, json=body)
+        except httpx.TransportError as error:
+            raise Busy(last_line(error), None) from error
+        self._check(response)
+        vectors, tokens = self._parse(response, len(batch))
+        self.budget.spent += tokens
+        return vectors, tokens
+
+    def _check(self, response: httpx.Response) -> None:
+        if response.is_success:
+            return
+        code, detail = response.status_code, response.text[:300]
+        where = f"The teacher at {self.endpoint.url} answered HTTP {code}: {detail}"
+        if code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
+            raise Busy(f"HTTP {code}", _retry_after(response))
+        if code in {401, 403}:
+            raise TryAgain(
+                Reason.SECRET_MISSING,
+                f"{where}. Correct the key in the Secret of teacher.endpoint.apiKeySecretRef, the"
+                " stage is tried again",
+            )
+        raise BadInput(
+            Reason.TEACHER_UNREACHABLE,
+            f"{where}. Check teacher.endpoint.url and model, and that texts are not longer than"
+            " the model allows",
+        )
+
+    def _parse(self, response: httpx.Response, count: int) -> tuple[Any, int]:
+        try:
+            answer = response.json()
+            rows = sorted(answer["data"], key=lambda row: row["index"])
+            vectors = np.asarray([row["embedding"] for row in rows], dtype=np.float32)
+            tokens = int((answer.get("usage") or {}).get("total_tokens", 0))
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._strange(last_line(error)) from error
+        if vectors.ndim != 2 or len(vectors) != count:
+            raise self._strange(f"{len(vectors)} embeddings for {count} texts")
+        wanted = self.endpoint.dimension
+        if wanted is not None and vectors.shape[1] != wanted:
+            raise self._strange(f"width {vectors.shape[1]} instead of dimension {wanted}")
+        return vectors, tokens
+
+    def _strange(self, detail: str) -> BadInput:
+        return BadInput(
+            Reason.TEACHER_UNREACHABLE,
+            f"The teacher at {self.endpoint.url} does not answer like /v1/embeddings: {detail}."
+            " Check teacher.endpoint.url, model and dimension",
+        )
+
+
+class Pacer:
+    """Holds requests back so that no more than so many start in a minute."""
+
+    def __init__(self, per_minute: int | None) -> None:
+        self._gap = 60.0 / per_minute if per_minute else 0.0
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        """Wait for this request's turn."""
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now, self._next)
+            self._next = turn + self._gap
+        time.sleep(max(0.0, turn - now))
+
+
+def wait(state: tenacity.RetryCallState) -> float:
+    """Wait as long as the server asked for, else exponentially with jitter."""
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, Busy) and error.after is not None:
+        return min(error.after, LONGEST_WAIT)
+    return tenacity.wait_exponential_jitter(initial=1, max=LONGEST_WAIT)(state)
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    try:
+        return float(response.headers["Retry-After"])
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,98 @@
+"""A teacher whose weights run in this process, through sentence-transformers."""
+
+from collections.abc import Sequence
+from os import environ
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from distill_api.names import Reason
+from distill_api.sources import ModelSource
+
+from distill_trainer.errors import BadInput, last_line
+from distill_trainer.labelling.shards import SIZE
+from distill_trainer.teachers import Embedded, Tell
+
+
+class LocalTeacher:
+    """A SentenceTransformer in evaluation mode, without gradients, in float32."""
+
+    shard_size = SIZE
+
+    def __init__(self, model: Any, batch_size: int) -> None:
+        self.model = model
+        self.batch_size = batch_size
+        self.max_length: int | None = model.max_seq_length
+
+    def embed(self, texts: Sequence[str], *, prompt: str, tell: Tell | None = None) -> Embedded:
+        """Embed texts in batches of similar length, longest first.
+
+        The composition of batches depends on nothing but the texts of this call.
+        """
+        order = sorted(range(len(texts)), key=lambda index: (-len(texts[index]), index))
+        vectors: dict[int, Any] = {}
+        tokens = 0
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            rows, count = self._forward([texts[index] for index in batch], prompt)
+            vectors.update(zip(batch, rows, strict=True))
+            tokens += count
+            if tell is not None:
+                tell(len(batch), count)
+        ordered = [vectors[index] for index in range(len(texts))]
+        return Embedded(np.stack(ordered).astype(np.float32, copy=False), tokens)
+
+    def _forward(self, texts: list[str], prompt: str) -> tuple[Any, int]:
+        import torch
+
+        features = self.model.preprocess(texts, prompt=prompt or None)
+        moved = {
+            name: value.to(self.model.device) if isinstance(value, torch.Tensor) else value
+            for name, value in features.items()
+        }
+        tokens = int(moved["attention_mask"].sum())
+        with torch.inference_mode():
+            rows = self.model(moved)["sentence_embedding"].float().cpu().numpy()
+        return rows, tokens
+
+    def close(self) -> None:
+        """Nothing to let go of: the process ends soon."""
+
+
+def load(
+    folder: Path, source: ModelSource, max_length: int | None, batch_size: int
+) -> LocalTeacher:
+    """Load a teacher from its folder; raises BadInput where it cannot be loaded."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        model = SentenceTransformer(
+            str(folder),
+            trust_remote_code=source.trust_remote_code,
+            local_files_only=True,
+            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+        )
+    except (ValueError, KeyError, OSError, RuntimeError, ImportError) as error:
+        raise BadInput(
+            Reason.BAD_MODEL,
+            f"The teacher {source.uri} cannot be loaded: {last_line(error)}. Check that"
+            " SentenceTransformer(folder) loads it with the trainer image's versions",
+        ) from error
+    torch.set_num_threads(int(environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    model.eval()
+    if max_length is not None:
+        _limit(model, max_length)
+    return LocalTeacher(model, batch_size)
+
+
+def _limit(model: Any, max_length: int) -> None:
+    positions = getattr(getattr(model[0], "auto_model", None), "config", None)
+    most = getattr(positions, "max_position_embeddings", None)
+    if isinstance(most, int) and max_length > most:
+        raise BadInput(
+            Reason.BAD_RECIPE,
+            f"teacher.maxLength {max_length} is more than the {most} positions of the teacher:"
+            f" set it to at most {most}",
+        )
+    model.max_seq_length = max_length

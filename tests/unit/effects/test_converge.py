@@ -85,7 +85,8 @@ FULL = Plan(
 
 
 def converger(spy: Spy, store: Store | None = None) -> Converger:
-    return Converger(spy, store or Store(), reporter="test")
+    kept = store or Store()
+    return Converger(spy, lambda kind, body: (kept.put(kind, body), None)[1], reporter="test")
 
 
 async def test_finalizer_then_children_then_status_then_events() -> None:

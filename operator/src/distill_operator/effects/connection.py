@@ -32,9 +32,10 @@ async def _from_file(found: client.Configuration) -> None:
         ) from error
 
 
-def for_kopf(found: client.Configuration) -> ConnectionInfo:
+async def for_kopf(found: client.Configuration) -> ConnectionInfo:
     """Return the same way in kopf's words; kopf asks again when the token is refused."""
-    scheme, _, token = (found.get_api_key_with_prefix(BEARER) or "").rpartition(" ")
+    header: str = await found.get_api_key_with_prefix(BEARER) or ""
+    scheme, _, token = header.rpartition(" ")
     return ConnectionInfo(
         server=found.host,
         ca_path=found.ssl_ca_cert,

@@ -1,7 +1,7 @@
 """From a plan to the API server, in the order that is safe to break off at any point."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,10 +12,11 @@ from distill_operator import errors
 from distill_operator.effects import news, observe
 from distill_operator.effects.cluster import Cluster
 from distill_operator.effects.kinds import DISTILLATION_JOB, JOB, MADE_BY_PLAN, Kind
-from distill_operator.effects.store import Store
 from distill_operator.plan.model import Manifest, ObservedJob, Plan, RefusedChild
 
 log = logging.getLogger(__name__)
+
+type Remember = Callable[[Kind, Manifest], None]
 
 type Key = tuple[str, str]
 """Kind and name of a child; all children live in their job's namespace."""
@@ -37,11 +38,11 @@ def key(body: Manifest) -> Key:
 
 
 class Converger:
-    """Makes the cluster match plans; remembers in the store what the API server answered."""
+    """Makes the cluster match plans; gives to `remember` what the API server answered."""
 
-    def __init__(self, cluster: Cluster, store: Store, *, reporter: str) -> None:
+    def __init__(self, cluster: Cluster, remember: Remember, *, reporter: str) -> None:
         self._cluster = cluster
-        self._store = store
+        self._remember = remember
         self._reporter = reporter
 
     async def converge(self, seen: Subject, plan: Plan, now: datetime) -> tuple[RefusedChild, ...]:
@@ -90,7 +91,7 @@ class Converger:
             raise  # the namespace is going: the job goes with it
         except errors.Refused as error:
             return RefusedChild(kind.kind, child["metadata"]["name"], str(error))
-        self._store.put(kind, made)
+        self._remember(kind, made)
         return None
 
     async def _create_or_find(self, kind: Kind, child: Manifest, job: ObservedJob) -> Manifest:
@@ -120,7 +121,7 @@ class Converger:
             log.info("suspend" if wanted else "resume", extra=about(seen.job, child=found))
             change = {"spec": {"suspend": wanted}}
             name = found["metadata"]["name"]
-            self._store.put(JOB, await self._cluster.patch(JOB, seen.job.namespace, name, change))
+            self._remember(JOB, await self._cluster.patch(JOB, seen.job.namespace, name, change))
 
     async def _report(self, job: ObservedJob, body: Manifest, plan: Plan) -> Manifest:
         """Write the status if it differs from what was read, and only over what was read.
@@ -133,7 +134,7 @@ class Converger:
         answer = await self._cluster.replace(
             DISTILLATION_JOB, body | {"status": dumped}, sub="status"
         )
-        self._store.put(DISTILLATION_JOB, answer)
+        self._remember(DISTILLATION_JOB, answer)
         return answer
 
     async def _tell(self, job: ObservedJob, plan: Plan, now: datetime) -> None:
@@ -160,7 +161,7 @@ class Converger:
         answer = await self._cluster.patch(
             DISTILLATION_JOB, meta["namespace"], meta["name"], change
         )
-        self._store.put(DISTILLATION_JOB, answer)
+        self._remember(DISTILLATION_JOB, answer)
         return answer
 
 

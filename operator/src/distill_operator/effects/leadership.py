@@ -13,9 +13,12 @@ class Leadership:
         self._clock = clock
         self._until = float("-inf")
         self._gained = asyncio.Event()
+        self.reign = 0
+        """Counts the times that leading began: a gap in between makes another reign."""
 
     def hold(self, until: float) -> None:
         """Lead until this moment of the clock."""
+        self.reign += not self.held
         self._until = until
         self._gained.set()
 

@@ -23,8 +23,9 @@ class Watches:
     """Takes what kopf's watches deliver into the store, and compares it with lists.
 
     A watch can go silent without an error, and after a break kopf lists anew without telling what
-    was deleted meanwhile. So everything is listed from time to time: the store is repaired, and a
-    kind whose watch has not delivered what a list showed more than GRACE seconds ago is dead.
+    was deleted meanwhile. So everything is listed from time to time, and the store is repaired. A
+    kind whose watch has not delivered what a list, or the answer to an own write, showed more than
+    GRACE seconds ago is dead.
     """
 
     def __init__(
@@ -54,6 +55,11 @@ class Watches:
         changed = self._store.drop if event == "DELETED" else self._store.put
         if changed(kind, body):
             self._wake(kind, body)
+
+    def remember(self, kind: Kind, body: Manifest) -> None:
+        """Take the answer to an own write at once; the watch owes the same change."""
+        if self._store.put(kind, body):
+            self._owed[kind].setdefault(version(body), time.monotonic())
 
     async def resync(self) -> None:
         """List everything, take it over, and note what the watches still owe."""

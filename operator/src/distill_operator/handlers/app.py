@@ -39,6 +39,8 @@ from distill_operator.settings import Settings
 log = logging.getLogger(__name__)
 
 STOP_SECONDS: Final = 10.0
+REIGN_SECONDS: Final = 0.5
+"""How often the end of a reign is looked for: it ends by the clock, without an event."""
 
 
 class App:
@@ -51,6 +53,8 @@ class App:
         self.leadership = Leadership(time.monotonic)
         self.store = Store()
         self.queue = WorkQueue(time.monotonic)
+        self._informed = 0
+        """The reign for which everything was listed."""
         count = self.metrics.call
         self.cluster = Cluster(api, fence=self.leadership.require, count=count)
         self.unfenced = Cluster(api, fence=lambda: None, count=count)
@@ -58,7 +62,7 @@ class App:
         namespaces = settings.watch_namespaces or (None,)
         self.watches = Watches(self.cluster, self.store, self.metrics, namespaces, self.wake)
         self.pulse = Pulse(self.metrics)
-        converger = Converger(self.cluster, self.store, reporter=settings.identity)
+        converger = Converger(self.cluster, self.watches.remember, reporter=settings.identity)
         self.reconciler = Reconciler(
             self.cluster, self.store, converger, self.metrics, self.planning_settings
         )
@@ -88,15 +92,18 @@ class App:
 
     def wake(self, kind: Kind, body: Manifest) -> None:
         """Make the job that an object belongs to due; a shared object: all jobs around it."""
-        if not self.leadership.held:
-            return  # all jobs become due when this replica begins to lead
         owner = owner_uid(kind, body)
         for key in [owner] if owner else self.store.jobs_in(body["metadata"]["namespace"]):
+            self._due(key)
+
+    def _due(self, key: str) -> None:
+        """Make a job due; before a reign has seen everything, all jobs are about to be due."""
+        if self._informed == self.leadership.reign and self.leadership.held:
             self.queue.wake(key)
 
     def _push(self, owner: str, stage: Stage, progress: ObservedProgress) -> None:
         self.reconciler.push(owner, stage, progress)
-        self.queue.wake(owner)
+        self._due(owner)
 
     def _phases(self) -> list[str]:
         return [
@@ -108,20 +115,19 @@ class App:
         """At the start of each reign see everything anew, then let the workers have all jobs."""
         while True:
             await self.leadership.gained()
+            reign = self.leadership.reign
             self.queue.clear()
-            await self._see_all()
-            while self.leadership.held:  # noqa: ASYNC110 - it ends by the clock, without an event
-                await asyncio.sleep(1.0)
-
-    async def _see_all(self) -> None:
-        try:
-            await self.watches.resync()
-        except errors.DistillationError as error:
-            log.warning("could not list everything: %s", error)
-            await asyncio.sleep(1.0)
-            return
-        for body in self.store.all(DISTILLATION_JOB):
-            self.queue.wake(uid(body))
+            try:
+                await self.watches.resync()
+            except errors.DistillationError as error:
+                log.warning("could not list everything: %s", error)
+                await asyncio.sleep(REIGN_SECONDS)
+                continue
+            self._informed = reign
+            for body in self.store.all(DISTILLATION_JOB):
+                self._due(uid(body))
+            while self.leadership.reign == reign and self.leadership.held:  # noqa: ASYNC110 - see REIGN_SECONDS
+                await asyncio.sleep(REIGN_SECONDS)
 
     async def resync(self) -> None:
         """List everything from time to time, whatever the watches say."""

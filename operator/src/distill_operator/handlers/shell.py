@@ -1,6 +1,6 @@
 """kopf as the shell: watch streams in, nothing out; it never writes to an object."""
 
-from typing import Any
+from typing import Any, Final
 
 import kopf
 from kubernetes.aio import client
@@ -8,6 +8,9 @@ from kubernetes.aio import client
 from distill_operator.effects import connection
 from distill_operator.effects.kinds import SELECTORS, Kind
 from distill_operator.effects.watches import Watches
+
+LOGIN_RETRY: Final = 5.0
+"""Seconds until another try when the credentials cannot be read."""
 
 
 def settings() -> kopf.OperatorSettings:
@@ -18,6 +21,8 @@ def settings() -> kopf.OperatorSettings:
     found.watching.connect_timeout = 5
     found.watching.chunk_size = 500
     found.networking.request_timeout = 30
+    # Short pauses: a watch that is down blinds us, and there are only four.
+    found.networking.error_backoffs = (1, 1, 2, 2, 3, 3, 3, 3)
     # Without log events and change-detecting handlers kopf has nothing to write.
     found.posting.enabled = False
     found.posting.loggers = False
@@ -34,9 +39,9 @@ def registry(watches: Watches, found: client.Configuration) -> kopf.OperatorRegi
     """Return kopf's registry: a raw event handler for each kind, and our way to log in."""
     handlers = kopf.OperatorRegistry()
 
-    @kopf.on.login(registry=handlers)
-    def login(**_: Any) -> kopf.ConnectionInfo:
-        return connection.for_kopf(found)
+    @kopf.on.login(registry=handlers, backoff=LOGIN_RETRY)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        return await connection.for_kopf(found)
 
     for kind in SELECTORS:
         _listen(handlers, kind, watches)

@@ -102,6 +102,17 @@ def test_a_pattern_with_a_sentence_becomes_a_rule() -> None:
     ]
 
 
+def test_a_fractional_limit_holds_for_whole_numbers_too() -> None:
+    class Warm(_Base):
+        temperature: Annotated[float, Field(ge=0.001, le=10)]
+
+    temperature = _of(Warm)["properties"]["temperature"]
+    assert temperature["minimum"] == 0.001
+    assert temperature["x-kubernetes-validations"] == [
+        rule("self >= 0.001", "should be greater than or equal to 0.001: raise it")
+    ]
+
+
 def test_a_list_can_refuse_an_item_named_twice() -> None:
     class Listed(_Base):
         layers: Annotated[list[int], Field(max_length=3, json_schema_extra=listed_once())]

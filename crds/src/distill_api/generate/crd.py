@@ -26,11 +26,13 @@ _NAME_RULES: Final = (
         f"size(self.metadata.name) <= {NAME_LIMIT}",
         f"metadata.name must have at most {NAME_LIMIT} characters, as the names of its pods are"
         " made from it: choose a shorter name",
+        at=".metadata.name",
     ),
     rule(
         "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
         "metadata.name must start with a letter and have only small letters, digits and '-', as"
         " a label or a DNS name has: change the name",
+        at=".metadata.name",
     ),
 )
 

@@ -69,7 +69,7 @@ def without_defaults(schema: Schema) -> Schema:
 
 def _node(raw: Schema, defs: Mapping[str, Schema], path: str) -> Schema:
     schema = _flat(raw, defs, path)
-    for translate in (_const, _exclusive, _sentence, _closed):
+    for translate in (_const, _exclusive, _fractions, _sentence, _closed):
         schema = translate(schema, path)
     if unknown := schema.keys() - set(_ORDER):
         raise NotStructural(
@@ -146,6 +146,26 @@ def _exclusive(schema: Schema, _path: str) -> Schema:
         if exclusive in schema:
             changed |= {limit: schema[exclusive], exclusive: True}
     return changed
+
+
+def _fractions(schema: Schema, _path: str) -> Schema:
+    """Return a number with its fractional limits as rules too.
+
+    The API server cuts such a limit to a whole number when the value is written without a point
+    (kube-openapi, MinimumNativeType): a minimum of 0.001 would let 0 pass.
+    """
+    checks = [
+        {
+            "rule": f"self {sign} {float(schema[limit])}",
+            "message": f"should be {word} than or equal to {schema[limit]}: {verb} it",
+        }
+        for limit, sign, word, verb in (
+            ("minimum", ">=", "greater", "raise"),
+            ("maximum", "<=", "less", "lower"),
+        )
+        if limit in schema and schema[limit] != int(schema[limit])
+    ]
+    return schema | {RULES: [*checks, *schema.get(RULES, [])]} if checks else schema
 
 
 def _sentence(schema: Schema, _path: str) -> Schema:

@@ -32,5 +32,6 @@ def margin_mse(
     student = student_positive.float() - student_negative.float()
     teacher = teacher_positive.float() - teacher_negative.float()
     # ((s+ - s-) - (t+ - t-))²
-    squared = (student - teacher).square().masked_fill(~keep, 0.0)
-    return squared.sum(dim=1) / keep.sum(dim=1).clamp(min=1)
+    # Masked before the square, so that NaN in a masked place has no gradient either.
+    difference = (student - teacher).masked_fill(~keep, 0.0)
+    return difference.square().sum(dim=1) / keep.sum(dim=1).clamp(min=1)

@@ -7,7 +7,7 @@ from torch import Tensor
 def masked_mean(per_row: Tensor, keep: Tensor | None = None) -> Tensor:
     """Mean of per_row [rows] over the rows where keep (bool [rows]) is true; float32 scalar.
 
-    Rows that are not kept change neither the value nor the gradient, even where they hold NaN.
+    Rows that are not kept change neither the value nor the gradient.
     Raises ValueError when nothing is kept: a loss of no rows would train nothing and look perfect.
     """
     if keep is None:

@@ -36,7 +36,7 @@ def _flags(component: Component) -> dict[str, str]:
 
 def test_etcd_listens_on_loopback_only() -> None:
     flags = _flags(etcd.component(CONTEXT))
-    assert flags["listen-client-urls"] == "http://127.0.0.1:23790"
+    assert flags["listen-client-urls"] == "http://127.0.0.1:12379"
     assert flags["listen-peer-urls"].startswith("http://127.0.0.1:")
     assert flags["data-dir"].startswith("/cache/devcluster/state/")
 

@@ -118,7 +118,7 @@ class Cluster:
             context = Context(ours, self.description.binaries)
             attempt = raising.Raising(context, undo, say_to_stderr)
             enter = raising.start_holder(attempt, self._node(node))
-            parts = raising.start_node_parts(attempt, node, enter, fresh=False)
+            parts = raising.start_node_parts(attempt, node, enter, new=False)
             raising.wait_healthy(parts)
             raising.wait_ready(context, (node,))
             undo.pop_all()
@@ -151,8 +151,8 @@ def up(
             known = Description((), (), folders)
         description = known.grown(names, chosen)
         attempt = raising.Raising(Context(ours, description.binaries), undo, say)
-        fresh = not ours.description.exists()
-        raising.bring_up(attempt, description, fresh=fresh)
+        new = frozenset(description.nodes) - frozenset(known.nodes)
+        raising.bring_up(attempt, description, new=new)
         state.write(ours, description)
         undo.pop_all()
     say(f"ready: {', '.join(description.nodes)}")
@@ -211,7 +211,7 @@ def _kill_node(ours: Paths, node: str) -> None:
     for name in holder_first:
         process.save(replace(known[name], stopped=True), ours.processes)
         process.kill(known[name])
-    nodes.clean_up(ours, node)
+    nodes.clean_up(node)
 
 
 def _tear_down(ours: Paths) -> None:
@@ -222,4 +222,5 @@ def _tear_down(ours: Paths) -> None:
     for running in reversed(known.values()):
         process.stop(running, grace_seconds=5)
     network.delete(network.BRIDGE)
+    nodes.remove_mount_points(ours)
     shutil.rmtree(ours.state, ignore_errors=True)

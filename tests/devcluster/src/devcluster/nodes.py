@@ -99,11 +99,18 @@ def await_mounts(holder: Running) -> tuple[str, ...]:
     raise ClusterError(process.obituary(holder))
 
 
-def clean_up(paths: Paths, node: str) -> None:
-    """Remove what a dead node leaves on the host: its link, cgroups and empty mount points."""
+def clean_up(node: str) -> None:
+    """Remove what a dead node leaves on the host: its link and cgroups."""
     network.delete(network.link(node))
     cgroups.remove(node)
-    for target in binds(paths, node):
+
+
+def remove_mount_points(paths: Paths) -> None:
+    """Remove the folders that nodes mounted on, if they are empty.
+
+    Only when no node lives: removing a folder unmounts what another namespace has there.
+    """
+    for target in binds(paths, "node-1"):
         _remove_if_empty(Path(target))
 
 
@@ -117,5 +124,5 @@ def _maybe_first_pid(holder: Running) -> int | None:
 def _remove_if_empty(folder: Path) -> None:
     try:
         folder.rmdir()
-    except OSError:  # in use by another node, or this machine's own
+    except OSError:  # not empty: this machine's own
         return

@@ -21,8 +21,8 @@ class Port:
         return f"{self.address}:{self.number}"
 
 
-ETCD = Port(LOOPBACK, 23790)
-ETCD_PEER = Port(LOOPBACK, 23800)
+ETCD = Port(LOOPBACK, 12379)
+ETCD_PEER = Port(LOOPBACK, 12380)
 API_SERVER = Port(str(addresses.HOST), 6443)
 CONTROLLER_MANAGER = Port(LOOPBACK, 10257)
 SCHEDULER = Port(LOOPBACK, 10259)

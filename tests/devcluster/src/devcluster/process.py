@@ -40,7 +40,7 @@ class Spec:
     argv: tuple[str, ...]
     health: Health = Health()
     env: dict[str, str] = field(default_factory=dict)
-    seconds: float = 60
+    seconds: float = 180
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,8 +63,11 @@ class Raising:
         return running
 
 
-def bring_up(raising: Raising, description: Description, *, fresh: bool) -> None:
-    """Make every part of the cluster run, starting only what does not."""
+def bring_up(raising: Raising, description: Description, *, new: frozenset[str]) -> None:
+    """Make every part of the cluster run, starting only what does not.
+
+    new: nodes that this cluster has not had before, whose disks may hold another one's containers.
+    """
     context, say = raising.context, raising.say
     pki.ensure(context.paths.pki)
     if not network.exists(network.BRIDGE):
@@ -81,7 +84,7 @@ def bring_up(raising: Raising, description: Description, *, fresh: bool) -> None
     waiting = [raising.start(component) for component in _helpers(context, description)]
     for node, enter in holders:
         say(f"starting {node} ...")
-        waiting += start_node_parts(raising, node, enter, fresh=fresh)
+        waiting += start_node_parts(raising, node, enter, new=node in new)
     wait_healthy(waiting)
     _apply_manifests(context, description)
     wait_ready(context, description.nodes)
@@ -95,7 +98,7 @@ def start_holder(raising: Raising, node: str) -> tuple[str, ...]:
         return nodes.await_mounts(known)
     nodes.prepare(paths, node)
     pki.ensure_node(paths.pki, node)
-    raising.undo.callback(nodes.clean_up, paths, node)
+    raising.undo.callback(nodes.clean_up, node)
     holder = raising.start(Component(nodes.spec(paths, node)))
     enter = nodes.await_mounts(holder)
     network.run(network.attach(node, nodes.first_pid(holder)))
@@ -103,14 +106,14 @@ def start_holder(raising: Raising, node: str) -> tuple[str, ...]:
 
 
 def start_node_parts(
-    raising: Raising, node: str, enter: tuple[str, ...], *, fresh: bool
+    raising: Raising, node: str, enter: tuple[str, ...], *, new: bool
 ) -> list[Running]:
     """Start containerd, kubelet and kube-proxy in a node, with the images the cluster needs."""
     context = raising.context
     ctr = containerd.ctr(context, enter)
     runtime = raising.start(containerd.component(context, node, enter))
     process.wait_healthy(runtime)
-    if fresh and store.forget_containers(ctr):
+    if new and store.forget_containers(ctr):
         # containerd holds what it found at its start in memory; begin again without it.
         process.stop(runtime)
         cri = context.paths.node_containerd(node) / "io.containerd.grpc.v1.cri"

@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from devcluster import addresses, ports
+from devcluster import addresses, cgroups, ports
 from devcluster.components import Component, Context, containerd, flags
 from devcluster.process import Health, Spec
 
@@ -34,7 +34,7 @@ def config(context: Context, node: str) -> dict[str, Any]:
         "resolvConf": str(context.paths.configs / "resolv.conf"),
         "containerRuntimeEndpoint": f"unix://{containerd.SOCKET}",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/kubedistill/{node}",
+        "cgroupRoot": f"/{cgroups.PARENT}/{node}",
         "volumePluginDir": f"{ROOT}/volume-plugins",
         **_lenient(),
         **_prompt(),

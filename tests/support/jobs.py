@@ -19,7 +19,9 @@ from distill_api.status import (
     Usage,
 )
 from distill_api.wire import Failure, Report
+from distill_operator.plan import look as sight
 from distill_operator.plan import naming, revision, stages
+from distill_operator.plan.look import Sighting
 from distill_operator.plan.model import (
     Observed,
     ObservedClaim,
@@ -262,3 +264,9 @@ def a_job(name: str = "minilm", **changes: Any) -> World:
         status=JobStatus(),
     )
     return World(Observed(job=job))
+
+
+def look(stage: Stage, world: World) -> Sighting:
+    """Return what the planner sees of a stage that has no entry in status yet."""
+    entry = StageStatus(name=stage, state=StageState.PENDING)
+    return sight.look(stage, entry, world.seen, now=NOW)

@@ -15,8 +15,14 @@ _CALM = frozenset({Reason.RUNNING, Reason.ACCEPTED, Reason.SUCCEEDED, Reason.SUS
 def between(before: JobStatus, now: JobStatus) -> tuple[News, ...]:
     """Return what has happened since the status was written last; nothing when it is equal."""
     old = {entry.name: entry for entry in before.stages}
-    of_stages = (_of_stage(old.get(entry.name), entry) for entry in now.stages)
-    return tuple(chain(chain.from_iterable(of_stages), _of_job(before, now)))
+    of_stages = chain.from_iterable(_of_stage(old.get(s.name), s) for s in now.stages)
+    told = list(of_stages)
+    return (*told, *(item for item in _of_job(before, now) if not _repeats(item, told)))
+
+
+def _repeats(item: News, told: list[News]) -> bool:
+    # A stage that is tried again has said why already.
+    return any(item.message in other.message for other in told)
 
 
 def _of_stage(old: StageStatus | None, new: StageStatus) -> Iterator[News]:
@@ -66,7 +72,6 @@ def _suspension(before: JobStatus, now: JobStatus) -> Iterator[News]:
 
 
 def _worries(old: Condition | None, new: Condition) -> bool:
-    # A failed try is told with its stage; here what keeps a stage from starting at all.
     changed = old is None or old.reason is not new.reason
     return changed and new.reason not in _CALM and new.reason is not Reason.QUEUED
 

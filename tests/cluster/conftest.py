@@ -1,7 +1,8 @@
 """One real Kubernetes for all tests of this folder: the one of KUBECONFIG, else our own."""
 
-import hashlib
+import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from devcluster import Cluster
@@ -31,11 +32,30 @@ def crd(cluster: Cluster) -> None:
     cluster.kubectl("wait", "--for=condition=Established", f"crd/{definition.NAME}")
 
 
-@pytest.fixture
-def space(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Yield the name of a namespace of the test's own, under the strictest pod security."""
-    name = f"test-{hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]}"
+@contextmanager
+def _namespace(cluster: Cluster) -> Iterator[str]:
+    """Yield a namespace under the strictest pod security.
+
+    The name is new each time: the namespace of an earlier run may still be on its way out.
+    """
+    name = f"test-{secrets.token_hex(5)}"
     cluster.kubectl("create", "namespace", name)
     cluster.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-    yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    try:
+        yield name
+    finally:
+        cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def space(cluster: Cluster) -> Iterator[str]:
+    """Yield a namespace of the test's own."""
+    with _namespace(cluster) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def shared_space(cluster: Cluster) -> Iterator[str]:
+    """Yield a namespace for all tests of a file."""
+    with _namespace(cluster) as name:
+        yield name

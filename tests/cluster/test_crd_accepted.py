@@ -15,6 +15,7 @@ from distill_api.job import DistillationJobSpec
 from kubernetes import client
 
 VALID: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "valid_object.yaml").read_text())
+GOLDEN = files.ROOT / "tests" / "contract" / "golden"
 EXAMPLES = sorted((files.ROOT / "examples").rglob("*.yaml"))
 OF = (names.GROUP, names.VERSION)
 
@@ -25,14 +26,14 @@ def jobs(api: client.ApiClient) -> client.CustomObjectsApi:
 
 
 @pytest.fixture
-def stored(crd: None, jobs: client.CustomObjectsApi, space: str) -> Iterator[dict[str, Any]]:
+def stored(crd: None, jobs: client.CustomObjectsApi, shared_space: str) -> Iterator[dict[str, Any]]:
     """Yield the valid object as the API server stored it, suspended so that nobody works on it."""
     body = json.loads(json.dumps(VALID))
     body["spec"]["suspend"] = True
-    made = jobs.create_namespaced_custom_object(*OF, space, names.JOB_PLURAL, body)
+    made = jobs.create_namespaced_custom_object(*OF, shared_space, names.JOB_PLURAL, body)
     yield made
     name = made["metadata"]["name"]
-    jobs.delete_namespaced_custom_object(*OF, space, names.JOB_PLURAL, name)
+    jobs.delete_namespaced_custom_object(*OF, shared_space, names.JOB_PLURAL, name)
 
 
 def _change(jobs: client.CustomObjectsApi, stored: dict[str, Any], spec: dict[str, Any]) -> Any:
@@ -142,12 +143,50 @@ def test_the_status_is_written_apart_from_the_spec(
     assert after["metadata"]["generation"] == meta["generation"]
 
 
+def test_a_whole_status_comes_back_as_it_was_written(
+    stored: dict[str, Any], jobs: client.CustomObjectsApi, cluster: Cluster
+) -> None:
+    """Nothing that the operator reports is pruned, and kubectl shows and waits for it."""
+    meta = stored["metadata"]
+    golden = json.loads((GOLDEN / "status-succeeded.json").read_text())
+    after = jobs.replace_namespaced_custom_object_status(
+        *OF, meta["namespace"], names.JOB_PLURAL, meta["name"], {**stored, "status": golden}
+    )
+    assert after["status"] == golden
+    job = ("-n", meta["namespace"], f"djob/{meta['name']}")
+    for condition in ("Succeeded", "Ready"):
+        cluster.kubectl("wait", *job, f"--for=condition={condition}", "--timeout=10s")
+    cluster.kubectl("wait", *job, "--for=jsonpath={.status.stage}=Publish", "--timeout=10s")
+    row = cluster.kubectl("get", *job, "-o", "wide", "--no-headers")
+    for cell in (
+        "Publish 100%",
+        "97.3%",
+        "3.5x",
+        "0.12 USD",
+        "JobSucceeded",
+        golden["artifact"]["uri"],
+    ):
+        assert cell in row
+
+
+def test_a_number_that_is_none_is_refused_in_the_status(
+    stored: dict[str, Any], jobs: client.CustomObjectsApi
+) -> None:
+    meta = stored["metadata"]
+    body = {**stored, "status": {"cost": {"amount": "NaN"}}}
+    with pytest.raises(client.ApiException) as refusal:
+        jobs.replace_namespaced_custom_object_status(
+            *OF, meta["namespace"], names.JOB_PLURAL, meta["name"], body
+        )
+    assert "status.cost.amount" in str(refusal.value.body)
+
+
 def test_jobs_can_be_selected_by_component_and_stage(
-    stored: dict[str, Any], jobs: client.CustomObjectsApi, space: str
+    stored: dict[str, Any], jobs: client.CustomObjectsApi, shared_space: str
 ) -> None:
     def found(selector: str) -> list[str]:
         listed = jobs.list_namespaced_custom_object(
-            *OF, space, names.JOB_PLURAL, field_selector=selector
+            *OF, shared_space, names.JOB_PLURAL, field_selector=selector
         )
         return [item["metadata"]["name"] for item in listed["items"]]
 
@@ -156,8 +195,10 @@ def test_jobs_can_be_selected_by_component_and_stage(
     assert found("status.stage=Train") == []
 
 
-def test_kubectl_shows_the_columns(cluster: Cluster, stored: dict[str, Any], space: str) -> None:
-    words = ("get", "djob", "-n", space)
+def test_kubectl_shows_the_columns(
+    cluster: Cluster, stored: dict[str, Any], shared_space: str
+) -> None:
+    words = ("get", "djob", "-n", shared_space)
     assert cluster.kubectl(*words).split("\n")[0].split() == [
         "NAME",
         "STAGE",
@@ -168,7 +209,7 @@ def test_kubectl_shows_the_columns(cluster: Cluster, stored: dict[str, Any], spa
     ]
     wide = cluster.kubectl(*words, "-o", "wide").split("\n")[0].split()
     assert {"SPEEDUP", "COST", "PHASE", "REASON"} < set(wide)
-    assert stored["metadata"]["name"] in cluster.kubectl("get", "distillation", "-n", space)
+    assert stored["metadata"]["name"] in cluster.kubectl("get", "distillation", "-n", shared_space)
 
 
 def _members(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:

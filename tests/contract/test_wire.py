@@ -11,7 +11,16 @@ from distill_api import wire
 from distill_api.base import Model
 from distill_api.generate import files
 from distill_api.names import Stage
-from distill_api.status import Artifact, EvaluationStatus, Lineage, Metric, Score, Speed, Usage
+from distill_api.status import (
+    Artifact,
+    EvaluationStatus,
+    JobStatus,
+    Lineage,
+    Metric,
+    Score,
+    Speed,
+    Usage,
+)
 from distill_api.wire import Progress, Report, Task, TrainerStatus
 from pydantic import ValidationError
 
@@ -155,6 +164,14 @@ def test_a_full_report_fits_into_a_termination_message(result: dict[str, Any]) -
     )
     content = report.model_dump_json(by_alias=True, exclude_none=True).encode()
     assert 900 < len(content) <= wire.REPORT_LIMIT
+
+
+def test_a_status_is_read_as_it_was_written_and_the_golden_one_uses_every_field() -> None:
+    """The cluster tests write it to a real API server and expect it back whole."""
+    golden = _json("status-succeeded.json")
+    status = JobStatus.model_validate(golden)
+    assert status.model_fields_set == set(JobStatus.model_fields)
+    assert status.model_dump(mode="json", by_alias=True, exclude_none=True) == golden
 
 
 def test_a_plain_hugging_face_trainers_push_is_understood() -> None:

@@ -1,0 +1,106 @@
+"""The folder that is published: the student with its card, report and lineage."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from distill_api.status import EvaluationStatus, Lineage
+from distill_api.wire import Task
+
+from distill_trainer import fingerprints
+from distill_trainer.publishing import model_card
+
+STUDENT: Final = "student"
+LINEAGE: Final = "lineage.json"
+EXTRAS: Final = ("report.html", "evaluation.json", "curves.jsonl", "data_card.json")
+"""What earlier stages tell about the student; published where it is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What the bundle is made from."""
+
+    task: Task
+    trained: Path
+    evaluated: Path
+    prepared: Path
+    lineage: Lineage
+    evaluation: EvaluationStatus | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The folder to publish."""
+
+    path: Path
+    weights_digest: str
+    """Of the weights alone: equal for equal training."""
+    content_digest: str
+    """Of the list of all files and their digests."""
+    size: int
+    """Bytes of all files."""
+
+    @property
+    def files(self) -> list[Path]:
+        """Return the files, sorted."""
+        return fingerprints.visible_files(self.path)
+
+
+def assemble(material: Material, into: Path) -> Bundle:
+    """Collect student, card, report and lineage in an empty folder.
+
+    Nothing in it depends on the time or the place, so equal inputs give an equal digest.
+    """
+    shutil.copytree(material.trained / STUDENT, into, dirs_exist_ok=True)
+    for folder in (material.trained, material.evaluated, material.prepared):
+        for name in EXTRAS:
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, into / name)
+    weights = weights_digest(into)
+    _write_json(into / LINEAGE, _lineage(material, weights))
+    card = model_card.render(material.task, material.lineage, material.evaluation, _data(material))
+    (into / "README.md").write_text(card, encoding="utf-8")
+    return Bundle(
+        path=into,
+        weights_digest=weights,
+        content_digest=fingerprints.tree_digest(into),
+        size=sum(path.stat().st_size for path in fingerprints.visible_files(into)),
+    )
+
+
+def weights_digest(folder: Path) -> str:
+    """Digest the content of every safetensors file; that of a single one is the file's own."""
+    files = sorted(folder.rglob("*.safetensors"))
+    if len(files) == 1:
+        return fingerprints.PREFIX + fingerprints.file_digest(files[0])
+    return fingerprints.of(
+        [[path.relative_to(folder).as_posix(), fingerprints.file_digest(path)] for path in files]
+    )
+
+
+def _lineage(material: Material, weights: str) -> dict[str, Any]:
+    spec = material.task.spec
+    return {
+        **material.lineage.model_dump(by_alias=True),
+        "weights": weights,
+        "job": material.task.job.model_dump(by_alias=True),
+        "spec": {
+            name: fingerprints.of_model(getattr(spec, name))
+            for name in ("teacher", "student", "data", "recipe", "training", "evaluation")
+        },
+    }
+
+
+def _data(material: Material) -> Mapping[str, Any]:
+    path = material.prepared / "data_card.json"
+    if not path.is_file():
+        return {}
+    content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")

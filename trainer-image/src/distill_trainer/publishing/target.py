@@ -1,0 +1,33 @@
+"""What every kind of target takes and gives."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill_trainer.publishing.bundle import Bundle
+from distill_trainer.secrets import Secrets
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A bundle on its way."""
+
+    bundle: Bundle
+    annotations: Mapping[str, str]
+    """What the artifact's manifest tells of itself."""
+    tag: str
+    """Tag where a target names none."""
+    secrets: Secrets
+    volumes: Path
+    scratch: Path
+    tell: Callable[[int, int], None] = lambda _done, _total: None
+    """Called with bytes done and in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Where a bundle is now."""
+
+    uri: str
+    digest: str
+    media_type: str | None = None

@@ -36,7 +36,9 @@ MIN_BODY_WORDS = 8
 """With less text left, a document without its first sentence says nothing."""
 
 # A full stop ends a sentence when space follows, but not in "e.g. this" or "i.e. that".
-FIRST_SENTENCE = re.compile(r"(.+?(?<!\be\.g)(?<!\bi\.e)(?<!\betc)(?<!\bvs)[.!?])(?=\s|$)", re.DOTALL)
+FIRST_SENTENCE = re.compile(
+    r"(.+?(?<!\be\.g)(?<!\bi\.e)(?<!\betc)(?<!\bvs)[.!?])(?=\s|$)", re.DOTALL
+)
 
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 

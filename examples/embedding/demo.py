@@ -1,0 +1,128 @@
+"""`make demo`: distil a real teacher on a real Kubernetes on this machine, and show the result."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import fixtures
+import follow
+import yaml
+from devcluster import Cluster
+from devcluster.images import build, recipe
+from devcluster.images.places import Places
+from distill_trainer.publishing.pull import pull
+from kubernetes import client, config
+from result import show
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+OUTPUT = ROOT / "build" / "demo"
+SYSTEM = "kubedistill-system"
+NAMESPACE = "demo"
+LIMIT_SECONDS = 2400.0
+
+
+def main() -> int:
+    """Do the demo; 0 when the student was published and holds the bars of its job."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--job", type=Path, default=HERE / "job.yaml")
+    options = parser.parse_args()
+    cluster = step("cluster", lambda: Cluster.attach_or_up(addons={"registry"}))
+    step("images", lambda: load_images(cluster))
+    step("operator", lambda: install(cluster))
+    pushed = step("teacher and corpus", lambda: fixtures.push(cluster.registry))
+    print(f"  teacher {pushed.teacher}")
+    print(f"  corpus  {pushed.data}: {pushed.documents} documents, {pushed.queries} queries")
+    job = describe_job(options.job, cluster.registry, pushed)
+    step("apply", lambda: apply(cluster, job))
+    ended = follow.follow(
+        client.CustomObjectsApi(config.new_client_from_config(str(cluster.kubeconfig))),
+        NAMESPACE,
+        job["metadata"]["name"],
+        seconds=LIMIT_SECONDS,
+    )
+    return conclude(cluster, ended)
+
+
+def step[Result](title: str, act: Any) -> Any:
+    """Run a step and print how long it took."""
+    print(f"== {title}", flush=True)
+    started = time.monotonic()
+    result = act()
+    print(f"   {title}: {time.monotonic() - started:.0f} s", flush=True)
+    return result
+
+
+def load_images(cluster: Cluster) -> None:
+    """Build what is not built and bring it to the nodes."""
+    for name in ("operator", "trainer"):
+        cluster.load(build.ensure(recipe.named(name, "cpu"), ROOT, Places.of_user()).layout)
+
+
+def install(cluster: Cluster) -> None:
+    """Install or upgrade the chart, in a namespace under the strictest pod security."""
+    values = ["--set-string", f"operator.logLevel={os.environ.get('LOG_LEVEL', 'INFO')}"]
+    for key, name in (("image", "operator"), ("trainerImage", "trainer")):
+        repository, _, tag = recipe.names(recipe.named(name, "cpu"), ROOT).image.rpartition(":")
+        registry, _, path = repository.partition("/")
+        values += ["--set-string", f"{key}.registry={registry},{key}.repository={path}"]
+        values += ["--set-string", f"{key}.tag={tag}"]
+    for namespace in (SYSTEM, NAMESPACE):
+        cluster.kubectl("apply", "-f", "-", stdin=restricted(namespace))
+    helm = ["helm", "upgrade", "--install", "kubedistill", str(ROOT / "charts" / "kubedistill")]
+    environment = {**os.environ, **cluster.environment}
+    subprocess.run(
+        [*helm, "-n", SYSTEM, "--wait", "--timeout", "3m", *values], env=environment, check=True,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def restricted(namespace: str) -> str:
+    """Return a namespace whose pods must satisfy the standard `restricted`."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    metadata = {"name": namespace, "labels": labels}
+    return yaml.safe_dump({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+
+
+def describe_job(path: Path, registry: str, pushed: fixtures.Fixtures) -> dict[str, Any]:
+    """Read the example's job and give it the addresses of this cluster's registry."""
+    job: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    job["metadata"]["namespace"] = NAMESPACE
+    spec = job["spec"]
+    spec["teacher"]["model"] |= {"uri": pushed.teacher, "plainHttp": True}
+    spec["data"]["source"] |= {"uri": pushed.data, "plainHttp": True}
+    for target in spec["publish"]:
+        name = target["oci"]["repository"].partition("/")[2]
+        target["oci"] |= {"repository": f"{registry}/{name}", "plainHttp": True}
+    return job
+
+
+def apply(cluster: Cluster, job: dict[str, Any]) -> None:
+    """Create the job anew; what an earlier one of that name published and labelled stays."""
+    name = job["metadata"]["name"]
+    cluster.kubectl("-n", NAMESPACE, "delete", "djob", name, "--ignore-not-found", "--wait")
+    cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(job, sort_keys=False))
+
+
+def conclude(cluster: Cluster, job: dict[str, Any]) -> int:
+    """Print what came of it, pull the artifact and unpack its report."""
+    name = job["metadata"]["name"]
+    print(cluster.kubectl("-n", NAMESPACE, "get", "djob", name, "-o", "wide"))
+    succeeded = follow.condition(job, "Succeeded")
+    if succeeded.get("status") != "True":
+        print(f"The job failed ({succeeded.get('reason')}): {succeeded.get('message')}")
+        return 1
+    show(job["status"])
+    shutil.rmtree(OUTPUT, ignore_errors=True)
+    pull(job["status"]["artifact"]["uri"], OUTPUT, plain_http=True)
+    print(f"\nReport: {OUTPUT / 'models' / 'report.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

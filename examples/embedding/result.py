@@ -1,0 +1,44 @@
+"""Print student against teacher, the artifact and the verdict."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+SPEEDS = {
+    "documents per second": "itemsPerSecond",
+    "P50 latency, ms": "p50Milliseconds",
+    "P95 latency, ms": "p95Milliseconds",
+    "P99 latency, ms": "p99Milliseconds",
+}
+
+
+def show(status: dict[str, Any]) -> None:
+    """Print the tables of a job that has ended well."""
+    console = Console(width=110)
+    console.print(comparison(status["evaluation"]))
+    console.print(status["evaluation"]["explanation"])
+    artifact = status["artifact"]
+    console.print(f"\nArtifact: {artifact['uri']}", soft_wrap=True)
+    console.print(f"Digest:   {artifact['digest']}", soft_wrap=True)
+    console.print(f"Weights:  {artifact['weightsDigest']}", soft_wrap=True)
+
+
+def comparison(evaluation: dict[str, Any]) -> Table:
+    """Put the student beside its teacher."""
+    table = Table("measure", "student", "teacher", "student / teacher", title="Student and teacher")
+    for score in evaluation["scores"]:
+        interval = f"{percent(score['retentionLow'])} to {percent(score['retentionHigh'])}"
+        ratio = f"{percent(score['retention'])} ({interval})"
+        table.add_row(score["measure"], score["student"], score["teacher"], ratio)
+    for title, key in SPEEDS.items():
+        student, teacher = (float(evaluation[who][key]) for who in ("student", "teacher"))
+        table.add_row(title, f"{student:.1f}", f"{teacher:.1f}", f"{student / teacher:.2f}x")
+    student, teacher = evaluation["studentParameters"], evaluation["teacherParameters"]
+    table.add_row("parameters", f"{student:,}", f"{teacher:,}", percent(student / teacher))
+    return table
+
+
+def percent(ratio: str | float) -> str:
+    """Write a ratio as a percentage."""
+    return f"{100 * float(ratio):.1f}%"

@@ -95,12 +95,23 @@ def test_a_failed_job(
 
 WAITING: list[tuple[str, dict[str, Any], Reason | None, str]] = [
     ("it starts as it should", {}, None, ""),
-    ("no node", {"unschedulable": "0/3 nodes: Insufficient cpu"}, Reason.UNSCHEDULABLE, "No node"),
+    (
+        "no node",
+        {"unschedulable": "0/3 nodes: Insufficient cpu"},
+        Reason.UNSCHEDULABLE,
+        "finds no node: 0/3 nodes: Insufficient cpu. Free",
+    ),
     (
         "no volume for the claim",
         {"unschedulable": "pod has unbound immediate PersistentVolumeClaims"},
         Reason.UNSCHEDULABLE,
         "PersistentVolumeClaim work has no volume",
+    ),
+    (
+        "the named claim is not there",
+        {"unschedulable": '0/1 nodes: persistentvolumeclaim "mine" not found.'},
+        Reason.VOLUME_UNAVAILABLE,
+        "there is no PersistentVolumeClaim mine",
     ),
     (
         "no image",

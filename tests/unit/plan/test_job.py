@@ -119,6 +119,24 @@ def test_the_pods_of_a_vanished_job_are_waited_for():
     assert found.look_again is not None
 
 
+def test_a_pod_that_was_deleted_is_told_and_replaced():
+    world = (
+        a_job().with_stage_job(Stage.TRAIN, failed=1, active=0).after(Stage.LABEL, Stage.PREPARE)
+    )
+    found = plan(world)
+    assert entry(found, Stage.TRAIN).state is StageState.RETRYING
+    assert "ended early and is gone" in found.news[0].message
+    assert len(found.news) == 1
+
+
+def test_a_pod_on_a_lost_node_is_waited_for_with_a_sentence():
+    world = a_job().with_stage_job(Stage.LABEL).with_pod(Stage.LABEL, deleting=True)
+    found = plan(world)
+    assert entry(found, Stage.LABEL).state is StageState.RETRYING
+    assert "on node node-1 is being removed" in ready(found).message
+    assert made(found) == []
+
+
 def test_a_report_that_is_gone_leads_to_the_next_attempt():
     done: dict[str, Any] = {"complete": True, "active": 0, "finished": NOW - timedelta(seconds=30)}
     world = a_job().with_stage_job(Stage.LABEL, **done)

@@ -69,6 +69,14 @@ def leaving(pod: ObservedPod) -> Trouble:
     return Trouble(Reason.EVICTED, message)
 
 
+def vanished(job: ObservedStageJob) -> Trouble | None:
+    """Say that a pod failed and is gone, which is what deleting one looks like."""
+    if not job.failed:
+        return None
+    message = f"A pod of {job.stage} ended early and is gone: it was deleted, or its node was"
+    return Trouble(Reason.EVICTED, message)
+
+
 def unreadable(pod: ObservedPod, told: Report | None) -> Trouble:
     """Say that a pod ended well without a report that can be read."""
     what = "no report" if told is None else f"a report of outcome {told.outcome}"

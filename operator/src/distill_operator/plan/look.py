@@ -143,13 +143,13 @@ def _absent(scene: Scene) -> Sighting:
 
 def _at_work(scene: Scene, job: ObservedStageJob, *, running: bool) -> Sighting:
     failed = failure.newest_failed(scene.pods)
-    trouble = failure.of_pod(failed, scene.spec) if failed else None
+    trouble = failure.of_pod(failed, scene.spec) if failed else failure.vanished(job)
     if running:
         return _sight(scene, Sight.RUNNING, trouble)
     stuck = (waiting.of_pod(pod, scene.seen.claims) for pod in scene.pods if not pod.deleting)
     trouble = next((found for found in stuck if found), trouble)
     leaving = next((pod for pod in scene.pods if pod.deleting and pod.phase not in _ENDED), None)
-    if trouble is None and leaving:
+    if leaving:
         trouble = failure.leaving(leaving)
     again = failed or job.failed or leaving
     return _sight(scene, Sight.TRIES_AGAIN if again else Sight.WAITING, trouble)

@@ -16,6 +16,11 @@ def cut(text: str, limit: int = MESSAGE) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def clause(words: str) -> str:
+    """Return somebody else's sentence so that ours can go on after it."""
+    return words.strip().rstrip(".")
+
+
 def last_lines(text: str, *, lines: int = 10, limit: int = 1000) -> str:
     """Return the end of a log, where a program says why it stopped."""
     kept = "\n".join(text.strip().splitlines()[-lines:])

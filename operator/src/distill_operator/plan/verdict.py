@@ -96,7 +96,7 @@ def scheduled(before: JobStatus, course: Course) -> Claim:
     if sighting is not None:
         if sighting.sight is Sight.QUEUED:
             return Claim(kind, "False", Reason.QUEUED, f"{course.current} waits for Kueue")
-        if sighting.trouble is not None and sighting.trouble.reason is Reason.UNSCHEDULABLE:
+        if sighting.trouble is not None and any(pod.unschedulable for pod in sighting.pods):
             return Claim(kind, "False", Reason.UNSCHEDULABLE, sighting.trouble.message)
         if any(pod.node for pod in sighting.pods):
             return Claim(kind, "True", Reason.RUNNING, "A node has taken the pod.")

@@ -1,10 +1,12 @@
 """Why a pod does not run yet, in a reason and a sentence that says what to do."""
 
+import re
 from collections.abc import Callable
 from typing import Final
 
 from distill_api.names import Reason
 
+from distill_operator.plan import text
 from distill_operator.plan.failure import Trouble
 from distill_operator.plan.model import ObservedClaim, ObservedPod
 
@@ -19,6 +21,7 @@ _IMAGE: Final = frozenset(
         "SignatureValidationFailed",
     }
 )
+_MISSING_CLAIM: Final = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
 _NORMAL: Final = frozenset({"ContainerCreating", "PodInitializing"})
 
 
@@ -32,6 +35,17 @@ def of_pod(pod: ObservedPod, claims: tuple[ObservedClaim, ...]) -> Trouble | Non
     return None
 
 
+def _no_claim(pod: ObservedPod, _: tuple[ObservedClaim, ...]) -> Trouble | None:
+    found = _MISSING_CLAIM.search(pod.unschedulable or "")
+    if found is None:
+        return None
+    message = (
+        f"{_who(pod)} waits: there is no PersistentVolumeClaim {found[1]} in the job's namespace."
+        " Create it, or create a new job with the right claim name"
+    )
+    return Trouble(Reason.VOLUME_UNAVAILABLE, message)
+
+
 def _no_node(pod: ObservedPod, claims: tuple[ObservedClaim, ...]) -> Trouble | None:
     if pod.unschedulable is None:
         return None
@@ -41,9 +55,11 @@ def _no_node(pod: ObservedPod, claims: tuple[ObservedClaim, ...]) -> Trouble | N
             f"PersistentVolumeClaim {unbound[0]} has no volume: check workspace.storageClassName,"
             " workspace.size and that the cluster has a default StorageClass"
         )
-        return Trouble(Reason.UNSCHEDULABLE, f"{_who(pod)} waits: {pod.unschedulable}. {advice}")
+        return Trouble(
+            Reason.UNSCHEDULABLE, f"{_who(pod)} waits: {text.clause(pod.unschedulable)}. {advice}"
+        )
     message = (
-        f"No node takes {_who(pod)}: {pod.unschedulable}. Free or add nodes, or change"
+        f"{_who(pod)} finds no node: {text.clause(pod.unschedulable)}. Free or add nodes, or change"
         " podTemplate.resources, nodeSelector or tolerations"
     )
     return Trouble(Reason.UNSCHEDULABLE, message)
@@ -53,8 +69,8 @@ def _no_image(pod: ObservedPod, _: tuple[ObservedClaim, ...]) -> Trouble | None:
     if pod.waiting is None or pod.waiting[0] not in _IMAGE:
         return None
     message = (
-        f"The image of {_who(pod)} cannot be pulled ({pod.waiting[0]}): {pod.waiting[1]}. Check"
-        " podTemplate.image and podTemplate.imagePullSecrets"
+        f"{_who(pod)} cannot pull its image ({pod.waiting[0]}): {text.clause(pod.waiting[1])}."
+        " Check podTemplate.image and podTemplate.imagePullSecrets"
     )
     return Trouble(Reason.IMAGE_PULL_FAILED, message)
 
@@ -62,7 +78,7 @@ def _no_image(pod: ObservedPod, _: tuple[ObservedClaim, ...]) -> Trouble | None:
 def _no_volume(pod: ObservedPod, _: tuple[ObservedClaim, ...]) -> Trouble | None:
     if pod.mount_problem is None:
         return None
-    words = pod.mount_problem
+    words = text.clause(pod.mount_problem)
     if "secret" in words.lower():
         message = f"{_who(pod)} cannot mount a Secret: {words}. Create it in the job's namespace"
         return Trouble(Reason.SECRET_MISSING, message)
@@ -78,14 +94,15 @@ def _no_container(pod: ObservedPod, _: tuple[ObservedClaim, ...]) -> Trouble | N
         return None
     why, words = pod.waiting
     reason = Reason.SECRET_MISSING if "secret" in words.lower() else Reason.CRASHED
-    return Trouble(reason, f"The container of {_who(pod)} cannot start ({why}): {words}")
+    return Trouble(reason, f"{_who(pod)} cannot start its container ({why}): {words}")
 
 
 def _who(pod: ObservedPod) -> str:
-    return f"pod {pod.name} of {pod.stage}"
+    return f"Pod {pod.name} of {pod.stage}"
 
 
 _LOOKS: Final[tuple[Callable[[ObservedPod, tuple[ObservedClaim, ...]], Trouble | None], ...]] = (
+    _no_claim,
     _no_node,
     _no_image,
     _no_volume,

@@ -1,11 +1,11 @@
 """One real Kubernetes for all tests of this folder: the one of KUBECONFIG, else our own."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from devcluster import Cluster
+from devcluster import Cluster, ClusterError
 from distill_api.generate import crd as definition
 from distill_api.generate import files
 from kubernetes import client, config
@@ -24,11 +24,30 @@ def api(cluster: Cluster) -> Iterator[client.ApiClient]:
         yield connection
 
 
+def _patiently(act: Callable[[], object], tries: int = 3) -> None:
+    """Act again when the API server gave up on its own.
+
+    It compiles all rules of a definition within one request, which takes longer than its limit
+    while the machine is busy with other things.
+    """
+    for left in reversed(range(tries)):
+        try:
+            act()
+        except ClusterError as refusal:
+            if not left or "Timeout" not in str(refusal):
+                raise
+        else:
+            return
+
+
 @pytest.fixture(scope="session")
 def crd(cluster: Cluster) -> None:
     """Install the committed definitions and wait until the API server serves them."""
-    folder = files.ROOT / "crds"
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(folder))
+    _patiently(
+        lambda: cluster.kubectl(
+            "apply", "--server-side", "--force-conflicts", "-f", str(files.ROOT / "crds")
+        )
+    )
     cluster.kubectl("wait", "--for=condition=Established", f"crd/{definition.NAME}")
 
 

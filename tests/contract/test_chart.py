@@ -52,7 +52,7 @@ def test_helm_lint_finds_nothing() -> None:
 
 def test_every_object_is_named_once_and_labelled(objects: list[dict[str, Any]]) -> None:
     keys = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects]
-    assert len(keys) == len(set(keys)) == 14
+    assert len(keys) == len(set(keys)) == 13
     for made in objects:
         assert made["metadata"]["labels"]["app.kubernetes.io/part-of"] == "kubedistill"
 

@@ -81,12 +81,13 @@ def bring_up(raising: Raising, description: Description, *, new: frozenset[str])
         raising.start(containerd.component(context, node, enter))
     process.wait_healthy(server)
     _publish_kubeconfig(context)
+    # First of all: CoreDNS is not healthy before it may read services.
+    _apply_manifests(context, description)
     waiting = [raising.start(component) for component in _helpers(context, description)]
     for node, enter in holders:
         say(f"starting {node} ...")
         waiting += start_node_parts(raising, node, enter, new=node in new)
     wait_healthy(waiting)
-    _apply_manifests(context, description)
     wait_ready(context, description.nodes)
 
 

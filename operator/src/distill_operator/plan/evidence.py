@@ -1,5 +1,6 @@
 """What a job knows about itself that can prove an item of the production checklist."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -33,9 +34,10 @@ class Evidence:
     def number(self, stage: Stage, name: str) -> float | None:
         """Return a fact as a number; None when it is absent or no number."""
         try:
-            return float(self.facts.get(stage, {})[name])
+            value = float(self.facts.get(stage, {})[name])
         except (KeyError, ValueError):
             return None
+        return value if math.isfinite(value) else None
 
     def said(self, stage: Stage, name: str) -> bool | None:
         """Return a fact as yes or no; None when it is absent."""

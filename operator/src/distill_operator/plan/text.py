@@ -7,6 +7,8 @@ from distill_api.names import Stage
 
 MESSAGE = 2000
 """Characters of a sentence in status."""
+LARGEST = 1e15
+"""Numbers of reports and prices are cut here: no job is worth more, and status has no room."""
 NOTE = 1000
 """Characters of an Event's note."""
 
@@ -43,13 +45,14 @@ def since(start: datetime | None, end: datetime) -> str:
 
 def number(value: float, digits: int = 6) -> str:
     """Write a number as the status wants it: decimal, without trailing zeros."""
+    value = max(-LARGEST, min(value, LARGEST))
     rounded = f"{value:.{digits}f}".rstrip("0").rstrip(".")
     return rounded if rounded not in ("", "-0") else "0"
 
 
 def money(amount: float, currency: str) -> str:
     """Write an amount with two decimals, or with more where two would show nothing."""
-    exact = Decimal(repr(amount))
+    exact = Decimal(repr(max(-LARGEST, min(amount, LARGEST))))
     step = Decimal("0.01") if amount == 0 or amount >= 0.01 else Decimal("0.0001")
     return f"{exact.quantize(step, ROUND_HALF_UP)} {currency}"
 

@@ -39,7 +39,7 @@ def _each(merge: Callable[[list[float]], float], parts: Iterable[Usage | None]) 
         seconds=_number(one(part.seconds for part in known)),
         cpu_seconds=_number(one(part.cpu_seconds for part in known)),
         gpu_seconds=_number(one(part.gpu_seconds for part in known)),
-        teacher_tokens=None if tokens is None else int(tokens),
+        teacher_tokens=None if tokens is None else int(min(tokens, text.LARGEST)),
     )
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import ir_measures
 import numpy as np
 import torch
+from ir_measures import AP, RR, R, nDCG
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -13,6 +15,12 @@ from distill_trainer.losses.reduction import unit
 
 BLOCK = 256
 """Queries compared with all documents at once."""
+
+# By object: ir-measures' own parser of names needs ast.Num, which Python 3.14 has not.
+KNOWN: Mapping[str, Any] = {
+    str(measure): measure for measure in (R @ 1, R @ 10, nDCG @ 10, AP, AP @ 1000, RR, RR @ 10)
+}
+"""Name in ir-measures' notation → measure."""
 
 Relevant = Mapping[int, frozenset[int]]
 """Row of a query → rows of the documents that answer it."""
@@ -49,15 +57,16 @@ def per_query(
 ) -> dict[str, NDArray[np.float64]]:
     """Measure, in ir-measures' notation → value for each query [queries], in their order.
 
-    Raises ValueError for a query without a relevant document: no measure means anything for it.
+    Raises ValueError for a query without a relevant document, as no measure means anything for
+    it, and KeyError for a measure that is not one of retrieval.
     """
     if any(not relevant.get(query) for query in range(len(ranking.documents))):
         raise ValueError("each query needs at least one relevant document")
-    parsed = {ir_measures.parse_measure(measure): measure for measure in measures}
+    wanted = {KNOWN[measure]: measure for measure in measures}
     judged = {str(query): {str(d): 1 for d in found} for query, found in relevant.items()}
     values = {measure: np.full(len(ranking.documents), np.nan) for measure in measures}
-    for metric in ir_measures.iter_calc(list(parsed), judged, _run(ranking)):
-        values[parsed[metric.measure]][int(metric.query_id)] = metric.value
+    for metric in ir_measures.iter_calc(list(wanted), judged, _run(ranking)):
+        values[wanted[metric.measure]][int(metric.query_id)] = metric.value
     return values
 
 

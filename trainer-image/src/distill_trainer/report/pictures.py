@@ -142,5 +142,5 @@ def _svg(figure: Figure, name: str) -> str:
     for drawn, css in CSS.items():
         drawing = drawing.replace(drawn, css)
     # Ids of several pictures on one page must not meet.
-    drawing = re.sub(r'id="(?!m|p[0-9a-f]{8})', f'id="{name}-', drawing)
+    drawing = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", drawing)
     return re.sub(r'<svg ([^>]*?)height="[^"]+"\s*', r"<svg \1", drawing, count=1)

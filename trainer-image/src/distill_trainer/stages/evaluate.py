@@ -30,7 +30,7 @@ EVALUATION = "evaluation.json"
 REPORT = "report.html"
 THROUGHPUT_TEXTS = 512
 """Documents of one round of the throughput measurement."""
-ROUNDS = 5
+ROUNDS = 3
 ROUNDS_OF_ENDPOINT = 1
 """Each call of an endpoint costs money."""
 

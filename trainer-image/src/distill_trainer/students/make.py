@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from distill_api.names import Reason
 from distill_api.sources import Prompts, Student
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 
 from distill_trainer.errors import BadInput
@@ -40,7 +41,7 @@ def load(folder: Path, *, trust: bool = False) -> SentenceTransformer:
             local_files_only=True,
             model_kwargs={"dtype": torch.float32, "use_safetensors": True},
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise BadInput(
             Reason.BAD_MODEL,
             f"the model cannot be loaded as a text encoder ({error}): a folder with config.json,"

@@ -103,10 +103,12 @@ class Store:
         return _below(load_file(self.path(step) / "state.safetensors"), "student")
 
     def _forget(self, standing: Standing) -> None:
+        """Remove what is no longer needed, and what interrupted attempts left half written."""
         complete = self.steps()
         others = [step for step in complete if step != standing.best_step]
         wanted = {*others[-self.keep :], standing.best_step}
-        for step in set(complete) - wanted:
+        found = {int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*")}
+        for step in sorted(found - wanted):
             # The marker first: what is half removed must not look complete.
             self.dropped(f"{name(step)}/{COMPLETE}")
             self.dropped(name(step))

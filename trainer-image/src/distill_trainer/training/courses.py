@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from distill_trainer.training import batches, checks, pairs, projections, tokens, validation
+from distill_trainer.training import batches, checks, encode, pairs, projections, tokens, validation
 from distill_trainer.training.encode import Encoder
 
 FIT_SAMPLE = 2048
@@ -103,9 +103,7 @@ def gather(
     needed = projections.widths(recipe, width, teacher.shape[1])
     return Course(
         lesson=lesson,
-        encoder=Encoder(
-            student.to(device), ids, device, bfloat16=training.precision is Precision.BFLOAT16
-        ),
+        encoder=_encoder(student.to(device), ids, device, training.precision),
         source=batches.Source(
             pairs=train,
             answers=train.answers(),
@@ -119,6 +117,19 @@ def gather(
             pairs.load(prepared, "validation"), documents, seed=training.seed
         ),
         projections=projections.empty(needed, teacher.shape[1]).to(device),
+    )
+
+
+def _encoder(
+    student: SentenceTransformer, ids: tokens.Tokens, device: torch.device, precision: Precision
+) -> Encoder:
+    on_cpu = device.type == "cpu"
+    return Encoder(
+        student,
+        ids,
+        device,
+        bfloat16=precision is Precision.BFLOAT16,
+        max_tokens=encode.MAX_TOKENS if on_cpu else encode.MAX_TOKENS_ACCELERATOR,
     )
 
 

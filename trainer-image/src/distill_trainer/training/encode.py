@@ -22,7 +22,8 @@ Ids = NDArray[np.int64]
 MAX_TOKENS = 4096
 """Tokens of a micro-batch, padding included: enough to keep two to sixteen cores busy, little
 enough to stay near the cache. Bigger ones were not faster on a CPU."""
-MAX_ROWS = 256
+MAX_TOKENS_ACCELERATOR = 65536
+MAX_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)

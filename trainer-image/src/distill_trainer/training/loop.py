@@ -42,14 +42,12 @@ def train(course: Course, store: Store, watch: Watch) -> Standing:
     parts = Parts(student, course.projections, adamw)
     standing = _begin(course, store, parts)
     student.train()
-    began = time.monotonic()
     while standing.step < course.steps and not standing.stopped_early:
+        began = time.monotonic()
         recorded = _step(course, parts, standing.step)
         standing.step += 1
-        seconds, began = time.monotonic() - began, time.monotonic()
-        recorded["examplesPerSecond"] = recorded.pop("examples") / max(seconds, 1e-9)
+        recorded["examplesPerSecond"] = recorded.pop("examples") / (time.monotonic() - began)
         _after(course, store, parts, standing, recorded)
-        began = time.monotonic() if "validation" in recorded else began
         _tell(course, store, standing, watch, recorded)
         if watch.stop() and standing.step < course.steps:
             _leave(store, parts, standing, course.steps)

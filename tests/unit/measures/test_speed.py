@@ -1,0 +1,59 @@
+"""Timing in turns."""
+
+import time
+from collections.abc import Sequence
+
+import pytest
+from distill_trainer.measures import speed
+
+
+class Model:
+    """Takes a fixed time for each text, and remembers when it was called."""
+
+    def __init__(self, name: str, seconds: float, calls: list[tuple[str, int]]) -> None:
+        self.name, self.seconds, self.calls = name, seconds, calls
+
+    def __call__(self, texts: Sequence[str]) -> None:
+        self.calls.append((self.name, len(texts)))
+        time.sleep(self.seconds * len(texts))
+
+
+def run(rounds: int = 3) -> tuple[dict[str, speed.Timings], list[tuple[str, int]], list[int]]:
+    calls: list[tuple[str, int]] = []
+    told: list[int] = []
+    models = {"student": Model("student", 0.002, calls), "teacher": Model("teacher", 0.006, calls)}
+    work = speed.Workload(["a"] * 10, [["b"] * 4, ["c"] * 4], rounds)
+    found = speed.measure(models, work, lambda done, total: told.append(100 * done // total))
+    return found, calls, told
+
+
+def test_latency_and_pace_are_those_of_the_models():
+    found, _, _ = run()
+    assert found["student"].percentile(50) == pytest.approx(0.002, abs=0.002)
+    assert found["teacher"].percentile(50) == pytest.approx(0.006, abs=0.004)
+    assert 2 < found["student"].texts_per_second / found["teacher"].texts_per_second < 4
+    assert len(found["student"].latencies) == 10
+    assert len(found["teacher"].rounds) == 3
+
+
+def test_models_take_turns_and_the_first_changes():
+    _, calls, told = run(rounds=1)
+    warm_up = 2 * 2 * speed.WARM_UP
+    counted = [name for name, _ in calls[warm_up:]]
+    assert counted[:4] == ["student", "teacher", "teacher", "student"]
+    assert counted.count("student") == counted.count("teacher") == 12
+    assert told[-1] == 100
+
+
+def test_batches_hold_every_text_by_length():
+    made = speed.batches(["ccc", "a", "bb", "dddd", "e"], 2)
+    assert made == [["a", "e"], ["bb", "ccc"], ["dddd"]]
+
+
+def test_telling_may_stop_the_measurement():
+    def stop(_done: int, _total: int) -> None:
+        raise InterruptedError
+
+    work = speed.Workload(["a"], [["b"]], 1)
+    with pytest.raises(InterruptedError):
+        speed.measure({"student": len}, work, stop)

@@ -9,7 +9,6 @@ from distill_api.names import Exit
 
 from distill_operator import errors, settings
 from distill_operator.effects import logs
-from distill_operator.handlers import app
 
 
 def main() -> int:
@@ -21,6 +20,15 @@ def main() -> int:
         logging.getLogger(__name__).error(str(error))  # noqa: TRY400 - the sentence is enough
         return Exit.GIVE_UP
     logs.start(found.log_level)
+    return _run(found)
+
+
+def _run(found: settings.Settings) -> int:
+    # Where the official client is installed beside us, kopf imports its hundreds of models, to
+    # recognise objects that we never pass: five seconds of processor time and 60 MB.
+    sys.modules.setdefault("kubernetes", None)  # type: ignore[arg-type]
+    from distill_operator.handlers import app
+
     try:
         asyncio.run(app.run(found))
     except errors.DistillationError as error:

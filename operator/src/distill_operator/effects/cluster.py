@@ -1,18 +1,18 @@
 """The only door to the API server: JSON objects in and out, errors of our own tree."""
 
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlencode
 
 import aiohttp
 from distill_api import names
-from kubernetes.aio.client import ApiClient
-from kubernetes.aio.client.exceptions import ApiException
 
 from distill_operator import errors
 from distill_operator.effects import answers
-from distill_operator.effects.connection import BEARER
+from distill_operator.effects.connection import Answer, Connection
 from distill_operator.effects.kinds import Kind
 from distill_operator.plan.model import Manifest
 
@@ -50,8 +50,8 @@ class Cluster:
     `fence` is called before each write and raises where this replica may not write.
     """
 
-    def __init__(self, api: ApiClient, *, fence: Callable[[], None], count: Count) -> None:
-        self._api = api
+    def __init__(self, connection: Connection, *, fence: Callable[[], None], count: Count) -> None:
+        self._connection = connection
         self._fence = fence
         self._count = count
 
@@ -138,32 +138,23 @@ class Cluster:
         code = "none"
         try:
             answer = await self._send(request)
-            code = "2xx"
-        except ApiException as error:
-            code = str(error.status)
-            raise answers.error(str(request), error.status, error.body) from error
+            code = str(answer.code)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise errors.NotYet(f"{request}: no answer from the API server: {error!r}") from error
         finally:
             seconds = time.monotonic() - started
             self._count(request.verb, request.kind.plural, code, seconds)
-        return answer
+        if not 200 <= answer.code < 300:
+            raise answers.error(str(request), answer.code, answer.body)
+        found: Manifest = json.loads(answer.body)
+        return found
 
-    async def _send(self, request: Request) -> Manifest:
-        """Send by the client's generic call.
-
-        Its typed methods would turn every object into models and back, and lose fields that they
-        do not know.
-        """
-        answer: Manifest = await self._api.call_api(
-            request.path,
+    async def _send(self, request: Request) -> Answer:
+        query = urlencode({key: value for key, value in request.query.items() if value})
+        return await self._connection.send(
             request.verb,
-            query_params=[(key, value) for key, value in request.query.items() if value],
-            header_params={"Accept": JSON, "Content-Type": request.content},
-            body=request.body,
-            response_types_map=dict.fromkeys((200, 201, 202), "object"),
-            auth_settings=[BEARER],
-            _return_http_data_only=True,
-            _request_timeout=READ_SECONDS if request.verb == "GET" else WRITE_SECONDS,
+            f"{request.path}?{query}" if query else request.path,
+            {"Accept": JSON, "Content-Type": request.content},
+            request.body,
+            READ_SECONDS if request.verb == "GET" else WRITE_SECONDS,
         )
-        return answer

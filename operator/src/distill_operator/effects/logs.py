@@ -6,8 +6,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-QUIET = {"kopf": logging.WARNING, "kubernetes": logging.INFO, "aiohttp.access": logging.WARNING}
-"""Loggers of libraries. The client's DEBUG lines hold whole answers, Secrets among them."""
+QUIET = {"kopf": logging.WARNING, "asyncio": logging.INFO, "aiohttp.access": logging.WARNING}
+"""Loggers of libraries, and the least that is worth a line."""
 
 
 class JsonFormatter(logging.Formatter):

@@ -14,11 +14,10 @@ from typing import Any, Final
 import kopf
 from aiohttp import web
 from distill_api.names import Stage
-from kubernetes.aio.client import ApiClient, Configuration
 
 from distill_operator import errors
-from distill_operator.effects import connection
 from distill_operator.effects.cluster import Cluster
+from distill_operator.effects.connection import Connection
 from distill_operator.effects.converge import Converger
 from distill_operator.effects.kinds import DISTILLATION_JOB, Kind
 from distill_operator.effects.leadership import Leadership
@@ -46,9 +45,8 @@ REIGN_SECONDS: Final = 0.5
 class App:
     """One replica of the operator."""
 
-    def __init__(self, settings: Settings, found: Configuration, api: ApiClient) -> None:
+    def __init__(self, settings: Settings, connection: Connection) -> None:
         self.settings = settings
-        self._found = found
         self.metrics = Metrics()
         self.leadership = Leadership(time.monotonic)
         self.store = Store()
@@ -56,8 +54,8 @@ class App:
         self._informed = 0
         """The reign for which everything was listed."""
         count = self.metrics.call
-        self.cluster = Cluster(api, fence=self.leadership.require, count=count)
-        self.unfenced = Cluster(api, fence=lambda: None, count=count)
+        self.cluster = Cluster(connection, fence=self.leadership.require, count=count)
+        self.unfenced = Cluster(connection, fence=lambda: None, count=count)
         self.election = Election(self.unfenced, _terms(settings), self.leadership, time.monotonic)
         namespaces = settings.watch_namespaces or (None,)
         self.watches = Watches(self.cluster, self.store, self.metrics, namespaces, self.wake)
@@ -164,13 +162,12 @@ def _terms(settings: Settings) -> Terms:
 
 async def run(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT; raise what made it impossible to go on."""
-    found = await connection.load()
-    async with ApiClient(found) as api:
-        app = App(settings, found, api)
+    async with Connection() as connection:
+        app = App(settings, connection)
         await _require_crd(app)
         stop = asyncio.Event()
         async with _serving(app):
-            await _until_stopped(app, found, stop)
+            await _until_stopped(app, stop)
 
 
 async def _require_crd(app: App) -> None:
@@ -198,7 +195,7 @@ async def _serving(app: App) -> AsyncIterator[None]:
         await runner.cleanup()
 
 
-async def _until_stopped(app: App, found: Configuration, stop: asyncio.Event) -> None:
+async def _until_stopped(app: App, stop: asyncio.Event) -> None:
     """Run every task until one fails or a signal comes; then stop writing before letting go."""
     names: dict[str, Coroutine[Any, Any, None]] = {
         "pulse": app.pulse.run(),
@@ -212,7 +209,7 @@ async def _until_stopped(app: App, found: Configuration, stop: asyncio.Event) ->
     }
     ours = [asyncio.create_task(work, name=name) for name, work in names.items()]
     quit_kopf = asyncio.Event()
-    ours.append(asyncio.create_task(_kopf(app, found, quit_kopf, stop), name="kopf"))
+    ours.append(asyncio.create_task(_kopf(app, quit_kopf, stop), name="kopf"))
     done, _ = await asyncio.wait(ours, return_when=asyncio.FIRST_COMPLETED)
     quit_kopf.set()
     for task in ours:
@@ -229,14 +226,12 @@ async def _stopped(stop: asyncio.Event) -> None:
     log.info("stopping")
 
 
-async def _kopf(
-    app: App, found: Configuration, quit_kopf: asyncio.Event, stop: asyncio.Event
-) -> None:
+async def _kopf(app: App, quit_kopf: asyncio.Event, stop: asyncio.Event) -> None:
     """Run kopf's watches; the signals are ours, as the lease is given up before the watches end."""
     namespaces = app.settings.watch_namespaces
     before = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
-        registry=shell.registry(app.watches, found),
+        registry=shell.registry(app.watches),
         settings=shell.settings(),
         standalone=True,
         stop_flag=quit_kopf,

@@ -3,7 +3,6 @@
 from typing import Any, Final
 
 import kopf
-from kubernetes.aio import client
 
 from distill_operator.effects import connection
 from distill_operator.effects.kinds import SELECTORS, Kind
@@ -35,13 +34,13 @@ def settings() -> kopf.OperatorSettings:
     return found
 
 
-def registry(watches: Watches, found: client.Configuration) -> kopf.OperatorRegistry:
+def registry(watches: Watches) -> kopf.OperatorRegistry:
     """Return kopf's registry: a raw event handler for each kind, and our way to log in."""
     handlers = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=handlers, backoff=LOGIN_RETRY)
     async def login(**_: Any) -> kopf.ConnectionInfo:
-        return await connection.for_kopf(found)
+        return connection.login()
 
     for kind in SELECTORS:
         _listen(handlers, kind, watches)

@@ -3,9 +3,9 @@
 Every machine that runs this project has one, its questions and answers are known without a judge,
 and it is the same for one Python version: sources are parsed, never imported, in sorted order.
 
-Each documented module, class and function is one document: its qualified name, its signature and
-the body of its docstring. Where the docstring's first sentence describes it and enough text is
-left without that sentence, the sentence becomes the query that should find the document.
+Each documented module, class and function is one document, as in an index of a manual: its
+qualified name, the names of its parameters and the opening words of its docstring's body. The
+docstring's first sentence, which describes it, is held out as the query that should find it.
 """
 
 import argparse
@@ -32,8 +32,9 @@ SKIPPED = frozenset(
 
 MIN_QUERY_WORDS = 4
 """Shorter first sentences ("Return self.") describe nothing that could be searched for."""
-MIN_BODY_WORDS = 8
-"""With less text left, a document without its first sentence says nothing."""
+PASSAGE_WORDS = 24
+"""Words of a docstring in a document: short passages, as retrieval likes them, and none is cut
+off at 64 tokens by the tokenizer."""
 
 # A full stop ends a sentence when space follows, but not in "e.g. this" or "i.e. that".
 FIRST_SENTENCE = re.compile(
@@ -49,7 +50,7 @@ class Entry:
 
     module: str
     heading: str
-    """Qualified name, for functions with the signature."""
+    """Qualified name, for functions with the names of the parameters."""
     summary: str
     """The docstring's first sentence."""
     body: str
@@ -62,7 +63,7 @@ class Row:
 
     document: str
     group: str
-    """Rows of one group stay in one split, so a module is learned from or tested on, not both."""
+    """Rows of one group stay in one split: see own_name."""
     query: str | None = None
 
     def json(self) -> str:
@@ -102,9 +103,11 @@ def documented(node: ast.AST, name: str) -> Iterator[tuple[str, Documented]]:
 
 def heading(name: str, node: Documented) -> str:
     """Give the line that introduces a definition in a manual."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return f"{name}({ast.unparse(node.args)})"
-    return name
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return name
+    arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+    names = (a.arg for a in arguments if a.arg not in {"self", "cls"})
+    return f"{name}({', '.join(names)})"
 
 
 def module_entries(source: bytes, module: str) -> Iterator[Entry]:
@@ -130,10 +133,14 @@ def library_entries(root: Path) -> Iterator[Entry]:
         yield from module_entries((root / path).read_bytes(), module_name(path))
 
 
-def is_question(entry: Entry) -> bool:
-    """Tell whether an entry's first sentence can be searched for and its body be recognised."""
-    long_enough = len(entry.body.split()) >= MIN_BODY_WORDS
-    return long_enough and len(entry.summary.split()) >= MIN_QUERY_WORDS
+def own_name(heading: str) -> str:
+    """Take the last part of a qualified name, `raw_decode` of `json.JSONDecoder.raw_decode(s)`.
+
+    Definitions of one name are kept together over the splits, because where docstrings repeat one
+    another, it is there: a method and its overrides, `decimal` and `_pydecimal`, a function and
+    its asynchronous twin. A finer group would let a copy of a test document into training.
+    """
+    return heading.partition("(")[0].rpartition(".")[2].casefold()
 
 
 def rows(entries: Iterable[Entry]) -> Iterator[Row]:
@@ -142,11 +149,12 @@ def rows(entries: Iterable[Entry]) -> Iterator[Row]:
     # A sentence that introduces several documents has no single right answer.
     times = Counter(entry.summary.casefold() for entry in entries)
     for entry in entries:
-        if is_question(entry) and times[entry.summary.casefold()] == 1:
-            yield Row(f"{entry.heading}\n{entry.body}", entry.module, entry.summary)
-        else:
-            text = one_line(f"{entry.summary} {entry.body}")
-            yield Row(f"{entry.heading}\n{text}", entry.module)
+        asked = times[entry.summary.casefold()] == 1
+        asked = asked and len(entry.summary.split()) >= MIN_QUERY_WORDS
+        text = entry.body if asked else f"{entry.summary} {entry.body}"
+        passage = " ".join(text.split()[:PASSAGE_WORDS])
+        document = f"{entry.heading}\n{passage}".strip()
+        yield Row(document, own_name(entry.heading), entry.summary if asked else None)
 
 
 def main() -> None:

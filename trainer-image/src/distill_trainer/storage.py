@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from secrets import token_hex
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -151,12 +152,9 @@ def open_folder(uri: str, mirrors: Path, options: Mapping[str, Any]) -> Folder:
 def write_atomic(path: Path, content: bytes) -> None:
     """Write a file under a temporary name beside its own, flush it, then rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        _write_through(temporary, content)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -165,12 +163,9 @@ def write_atomic(path: Path, content: bytes) -> None:
 def create_atomic(path: Path, content: bytes) -> bool:
     """Write a file at once unless it exists: a link fails where a rename would replace."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        _write_through(temporary, content)
         path.hardlink_to(temporary)
     except FileExistsError:
         return False
@@ -181,6 +176,18 @@ def create_atomic(path: Path, content: bytes) -> bool:
     finally:
         temporary.unlink(missing_ok=True)
     return True
+
+
+def _temporary(path: Path) -> Path:
+    """Name a file beside another; at random, as every pod's process has the same number."""
+    return path.with_name(f".{path.name}.{token_hex(8)}.tmp")
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def flush(path: Path) -> None:

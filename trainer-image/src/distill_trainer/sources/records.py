@@ -137,6 +137,8 @@ def _csv(file: Path) -> Iterator[Row]:
         while True:
             place = f"{file.name} line {reader.line_num + 1}"
             try:
+                if reader.line_num == 0 and reader.fieldnames:
+                    continue  # the header is read; the next row has a line of its own
                 row = next(reader)
             except StopIteration:
                 return

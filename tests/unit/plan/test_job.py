@@ -244,6 +244,16 @@ def test_more_memory_restarts_a_failed_job():
     assert entry(found, Stage.LABEL).attempt == 1
 
 
+def test_a_failed_job_that_is_suspended_begins_anew_only_when_it_is_resumed():
+    more = {"resources": {"limits": {"memory": "8Gi"}}}
+    held = a_failed_job().with_spec(podTemplate=more, suspend=True)
+    found = plan(held)
+    assert made(found) == []
+    assert values(found.status)["Succeeded"] == "False"
+    resumed = held.with_status(found.status).with_spec(suspend=False)
+    assert made(plan(resumed)) == ["minilm-label-0a1b2c3d-1"]
+
+
 def test_a_restart_is_remembered_by_its_job_even_if_the_status_was_lost():
     more = {"resources": {"limits": {"memory": "8Gi"}}}
     world = a_failed_job().with_spec(podTemplate=more).with_stage_job(Stage.LABEL, attempt=1)

@@ -1,5 +1,7 @@
 """Suspending and resuming, by the user and by Kueue."""
 
+from datetime import timedelta
+
 from distill_api.names import ConditionType, Label, Reason, Stage, StageState
 from distill_operator.plan import conditions
 from distill_operator.plan import job as planning
@@ -52,6 +54,13 @@ def test_a_stage_that_was_done_while_suspending_is_complete():
     found = plan(a_job(suspend=True).done(Stage.LABEL))
     assert found.status.stages[0].state is StageState.COMPLETE
     assert found.status.stages[1].state is StageState.SUSPENDED
+
+
+def test_a_suspended_stage_whose_report_is_lost_waits():
+    world = a_job(suspend=True).with_stage_job(Stage.LABEL, complete=True, active=0, finished=NOW)
+    found = planning.plan(world.seen, SETTINGS, now=NOW + timedelta(minutes=1))
+    assert list(stage_jobs(found)) == ["minilm-label-0a1b2c3d-0"]
+    assert found.status.stages[0].state is StageState.SUSPENDED
 
 
 def test_suspending_twice_tells_it_once():

@@ -38,10 +38,13 @@ def plan(seen: Observed, settings: Settings, *, now: datetime) -> Plan:
 
 
 def restarted(seen: Observed) -> bool:
-    """Tell whether a failed job begins anew: its settings changed since its last Job was made."""
+    """Tell whether a failed job begins anew: its settings changed since its last Job was made.
+
+    A job that is suspended too stays failed until it is resumed.
+    """
     spec = seen.job.spec
     failed = [s for s in seen.job.status.stages if s.state is StageState.FAILED]
-    if spec is None or not failed:
+    if spec is None or spec.suspend or not failed:
         return False
     jobs = [job for job in seen.stage_jobs if job.stage is failed[0].name]
     newest = max(jobs, key=lambda job: job.attempt, default=None)

@@ -12,7 +12,7 @@ from distill_api.wire import Report
 from distill_operator.plan import failure, report, revision, waiting
 from distill_operator.plan.failure import Trouble
 from distill_operator.plan.model import Observed, ObservedPod, ObservedStageJob
-from distill_operator.plan.stages import Sight
+from distill_operator.plan.stages import MOVES, Sight
 
 REPORT_GRACE: Final = timedelta(seconds=10)
 """Pods are watched apart from Jobs, so a Job may be seen to end before its pods."""
@@ -54,7 +54,7 @@ def look(stage: Stage, before: StageStatus, seen: Observed, *, now: datetime) ->
     job = next((job for job in jobs if job.attempt == attempt), None)
     pods = tuple(p for p in seen.pods if p.stage is stage and p.attempt == attempt)
     scene = Scene(stage, seen.job.spec, seen, attempt, job, pods, now)
-    return _done(scene) or _ended(scene) or _open(scene)
+    return _done(scene) or _held(scene, _ended(scene)) or _open(scene)
 
 
 def finished(job: ObservedStageJob) -> bool:
@@ -94,6 +94,13 @@ def _ended(scene: Scene) -> Sighting | None:
     if job.failure is not None:
         return _sight(scene, Sight.BROKEN, failure.of_job(job, scene.pods, scene.spec))
     return _without_report(scene, job)
+
+
+def _held(scene: Scene, ended: Sighting | None) -> Sighting | None:
+    """Let a suspended stage that would start again wait instead."""
+    if ended is None or not scene.spec.suspend or not MOVES[ended.sight].creates:
+        return ended
+    return _sight(scene, Sight.HELD)
 
 
 def _settling(scene: Scene, job: ObservedStageJob) -> bool:

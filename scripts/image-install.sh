@@ -17,17 +17,27 @@ python3 -m venv /tmp/tools
 VIRTUAL_ENV=$environment /tmp/tools/bin/uv pip install --quiet --no-deps --require-hashes \
     --requirement "$requirements"
 rm -rf /tmp/tools
+packages=$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 case $requirements in
 *-cpu.txt)
     apt-get update -qq
     apt-get install -qq --yes --no-install-recommends gcc libc6-dev >/dev/null
-    "$environment/bin/python" "$stubs" \
-        "$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
-    apt-get purge -qq --yes --auto-remove gcc libc6-dev >/dev/null
+    "$environment/bin/python" "$stubs" "$packages"
+    # Without the option apt keeps binutils, which some package suggests.
+    apt-get purge -qq --yes --auto-remove -o APT::AutoRemove::SuggestsImportant=false \
+        gcc libc6-dev >/dev/null
     rm -rf /var/lib/apt/lists/* /var/cache/apt/*
     ;;
 esac
+
+# C++ headers, of no use without a compiler, and the libraries' own tests: a third of all files,
+# and a node unpacks an image file by file.
+rm -rf "$packages"/torch/include "$packages"/torch/share "$packages"/pyarrow/include \
+    "$packages"/nvidia/*/include
+for library in numpy scipy pandas sympy sklearn networkx matplotlib pyarrow; do
+    find "$packages/$library" -type d -name tests -prune -exec rm -rf {} + 2>/dev/null || true
+done
 
 # A name for the user: some libraries ask who they are.
 echo 'kubedistill:x:65532:65532:kubedistill:/tmp:/usr/sbin/nologin' >>/etc/passwd

@@ -10,7 +10,6 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/kubedistill
 VENV=$ROOT/.venv
-GO_NEEDED=$(sed -n 's/^go \([0-9.]*\).*/\1/p' "$ROOT"/tests/devcluster/go/*/go.mod | sort -V | tail -1)
 
 # git: the revision in image labels. make, gcc, libc6-dev, libseccomp-dev, pkg-config: runc is
 # partly C; gcc also makes the CUDA stand-ins. iproute2, nftables, conntrack, util-linux, mount,
@@ -55,6 +54,11 @@ step_packages() {
 # Outside the project, where no go.mod makes Go switch to another version of itself.
 go_version() { (cd / && "$1" version) | sed 's/^go version go\([0-9.]*\).*/\1/'; }
 
+# The newest Go that one of the cluster's programs asks for.
+go_needed() {
+    sed -n 's/^go \([0-9.]*\).*/\1/p' "$ROOT"/tests/devcluster/go/*/go.mod | sort -V | tail -1
+}
+
 step_go() {
     local found
     if found=$(type -P go) && at_least "$(go_version "$found")" 1.21; then
@@ -72,11 +76,12 @@ step_go() {
 
 # Debian 12's Go 1.19 cannot switch toolchains, but it can fetch one: it is a Go module like others.
 newer_go() {
-    local module folder
-    module=golang.org/toolchain@v0.0.1-go$GO_NEEDED.linux-$("$1" env GOARCH)
-    say "fetching Go $GO_NEEDED: the pinned modules need it and Debian's is $(go_version "$1")"
+    local needed module folder
+    needed=$(go_needed)
+    module=golang.org/toolchain@v0.0.1-go$needed.linux-$("$1" env GOARCH)
+    say "fetching Go $needed: the pinned modules need it and Debian's is $(go_version "$1")"
     folder=$(cd / && "$1" mod download -json "$module" | sed -n 's/^\s*"Dir": "\(.*\)",*$/\1/p')
-    [ -n "$folder" ] || fail "the Go module proxy has no $module; install Go >= $GO_NEEDED by hand"
+    [ -n "$folder" ] || fail "the Go module proxy has no $module; install Go >= $needed by hand"
     # Module files carry no execute bit.
     chmod -R u+w "$folder"
     chmod a+x "$folder"/bin/* "$folder"/pkg/tool/*/*
@@ -170,7 +175,7 @@ main() {
     [ "$(id -u)" -eq 0 ] || fail "installing packages and raising a cluster need root:" \
         "run it as root, for example with sudo"
     type -P apt-get >/dev/null || fail "this is no Debian or Ubuntu: there is no apt-get;" \
-        "install by hand: ${PACKAGES[*]}, Go >= $GO_NEEDED, uv, Python 3.13"
+        "install by hand: ${PACKAGES[*]}, Go >= $(go_needed), uv, Python 3.13"
     local step
     for step in "$@"; do
         case $step in

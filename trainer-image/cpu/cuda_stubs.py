@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,9 @@ SYMBOL = re.compile(
 # Opened by torch only once a GPU is in use, so its own dependencies may be missing.
 LAZY = frozenset({"libcaffe2_nvrtc.so"})
 
+# By this symbol a later run, for another torch, knows what an earlier one wrote.
+MARK = "kubedistill_cuda_stub"
+
 FUNCTION = 'void {name}(void) {{ absent("{name}"); }}'
 SOURCE = """\
 #include <stdio.h>
@@ -41,6 +44,8 @@ static void absent(const char *function) {{
                     "use an image built with ACCELERATOR=cuda\\n", function);
     abort();
 }}
+
+void {mark}(void) {{}}
 
 {functions}
 """
@@ -129,7 +134,7 @@ def source(stub: Stub) -> str:
     """Return the C source of a stub."""
     names = sorted(set().union(*stub.symbols.values()))
     functions = "\n".join(FUNCTION.format(name=name) for name in names)
-    return SOURCE.format(soname=stub.soname, functions=functions)
+    return SOURCE.format(soname=stub.soname, mark=MARK, functions=functions)
 
 
 def version_script(stub: Stub) -> str:
@@ -155,6 +160,16 @@ def build(stub: Stub, folder: Path) -> Path:
     return target
 
 
+def remove_former(folder: Path) -> Iterator[Library]:
+    """Delete the stubs of an earlier run; yield what else the folder holds."""
+    for path in sorted(folder.glob("*.so*")):
+        library = read(path)
+        if MARK in library.exports:
+            path.unlink()
+        else:
+            yield library
+
+
 def provided_by_system(name: str) -> bool:
     """Say whether a library can be opened, or a symbol found, in this Python as it is."""
     if ".so" in name:
@@ -171,7 +186,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or not (own := Path(arguments[0], "torch", "lib")).is_dir():
         sys.stderr.write("usage: cuda_stubs.py SITE_PACKAGES, the folder that holds torch/lib\n")
         return 2
-    libraries = [read(path) for path in sorted(own.glob("*.so*"))]
+    libraries = list(remove_former(own))
     others = [read(path) for path in sorted(Path(arguments[0], "nvidia").rglob("*.so*"))]
     eager = [library for library in libraries if library.name not in LAZY]
     for stub in plan(eager, [*libraries, *others], provided_by_system):

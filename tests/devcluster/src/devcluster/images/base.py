@@ -1,4 +1,4 @@
-"""The base image: a minimal Debian with Python, made by debootstrap where no registry is at hand."""
+"""The base image: a minimal Debian with Python, made by debootstrap for want of a registry."""
 
 import shutil
 import subprocess
@@ -9,14 +9,13 @@ from devcluster.images import recipe
 from devcluster.images.buildah import Buildah, BuildFailed
 
 
-def ensure(buildah: Buildah, reference: str) -> None:
-    """Build the base image unless the storage has it."""
-    if not buildah.has(reference):
-        with tempfile.TemporaryDirectory(dir=buildah.storage.parent) as scratch:
-            root = Path(scratch, "root")
-            bootstrap(root)
-            slim(root)
-            buildah.import_folder(root, reference)
+def build(buildah: Buildah, reference: str) -> None:
+    """Make the base image."""
+    with tempfile.TemporaryDirectory(dir=buildah.storage.parent) as scratch:
+        root = Path(scratch, "root")
+        bootstrap(root)
+        slim(root)
+        buildah.import_folder(root, reference)
 
 
 def bootstrap(root: Path) -> None:

@@ -1,9 +1,12 @@
 """Build an image in two parts, dependencies and code, and stack them into one OCI layout."""
 
+import fcntl
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +25,7 @@ class Built:
 
 def ensure(image: recipe.Image, root: Path, places: Places) -> Built:
     """Return the image of the sources below root; build only what is not there yet."""
-    places.root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=places.root) as scratch:
+    with locked(places), tempfile.TemporaryDirectory(dir=places.root) as scratch:
         # A copy, so that a file saved during the build cannot get under the name of another.
         context = Path(scratch, "context")
         snapshot(image, root, context)
@@ -43,6 +45,19 @@ def ensure(image: recipe.Image, root: Path, places: Places) -> Built:
     return Built(names.image, target)
 
 
+@contextmanager
+def locked(places: Places) -> Iterator[None]:
+    """Let one build run at a time: a second of the same image finds the first one's result."""
+    places.root.mkdir(parents=True, exist_ok=True)
+    with (places.root / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another build is at work; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def dependencies(
     image: recipe.Image, names: recipe.Names, context: Path, places: Places
 ) -> layout.Content:
@@ -50,8 +65,9 @@ def dependencies(
     target = places.layout(names.dependencies)
     if not layout.complete(target):
         buildah = Buildah(places.storage)
-        say(f"building {names.base}: a minimal Debian")
-        base.ensure(buildah, names.base)
+        if not buildah.has(names.base):
+            say(f"building {names.base}: a minimal Debian, a minute or two")
+            base.build(buildah, names.base)
         say(f"building {names.dependencies}: downloads and compiles, some minutes")
         plan = Build(
             names.dependencies,

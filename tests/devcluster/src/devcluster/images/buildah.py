@@ -9,7 +9,7 @@ from pathlib import Path
 CERTIFICATES = Path("/etc/ssl/certs")
 
 
-class BuildFailed(Exception):  # noqa: N818 - reads as a sentence where it is caught
+class BuildFailed(Exception):
     """A build command failed; its last lines are in the message."""
 
 

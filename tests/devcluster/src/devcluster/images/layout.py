@@ -1,14 +1,12 @@
 """OCI image layouts on disk: one image per folder, its blobs uncompressed, shared by hard links."""
 
 import hashlib
-import io
 import json
 import os
-import tarfile
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 type Document = dict[str, Any]
 
@@ -58,7 +56,9 @@ def read(layout: Path) -> Content:
     manifest = json.loads(blob(layout, index["manifests"][0]["digest"]).read_text())
     config = json.loads(blob(layout, manifest["config"]["digest"]).read_text())
     layers = tuple(manifest["layers"])
-    return Content(config, layers, {l["digest"]: blob(layout, l["digest"]) for l in layers})
+    return Content(
+        config, layers, {layer["digest"]: blob(layout, layer["digest"]) for layer in layers}
+    )
 
 
 def read_folder(folder: Path) -> Content:
@@ -103,23 +103,3 @@ def _put(layout: Path, document: Mapping[str, Any]) -> Document:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(data)
     return {"digest": digest, "size": len(data)}
-
-
-def write_archive(layout: Path, stream: IO[bytes], *, present: Collection[str] = ()) -> int:
-    """Write the layout as a tar archive for `ctr images import -`; return its bytes of blobs.
-
-    present: digests the receiver has already, left out. containerd checks only that each blob is
-    in its store in the end, so a changed image of 2 GB travels as the few hundred kB that changed.
-    """
-    moved = 0
-    with tarfile.open(fileobj=stream, mode="w|") as archive:
-        for name in ("oci-layout", "index.json"):
-            content = (layout / name).read_bytes()
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-        for path in sorted((layout / "blobs").glob("*/*")):
-            if f"{path.parent.name}:{path.name}" not in present:
-                archive.add(path, arcname=str(path.relative_to(layout)))
-                moved += path.stat().st_size
-    return moved

@@ -19,7 +19,7 @@ class Places:
 
     @property
     def storage(self) -> Path:
-        """buildah's own storage."""
+        """Where buildah keeps its images and layers."""
         return self.root / "storage"
 
     def layout(self, reference: str) -> Path:

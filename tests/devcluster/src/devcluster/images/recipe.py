@@ -48,9 +48,7 @@ class Names:
 def operator() -> Image:
     """Return the operator's image."""
     dependencies = ("operator/requirements.txt", INSTALL)
-    return Image(
-        "operator", "operator/Dockerfile", dependencies, ("operator/src", *SHARED_CODE)
-    )
+    return Image("operator", "operator/Dockerfile", dependencies, ("operator/src", *SHARED_CODE))
 
 
 def trainer(accelerator: Accelerator) -> Image:

@@ -1,0 +1,41 @@
+"""The images install what uv.lock says."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from devcluster.images import lock
+
+REQUIREMENT = re.compile(r"^([a-z0-9.-]+)==(\S+)", re.MULTILINE)
+
+
+def pins(root: Path, name: str) -> dict[str, str]:
+    found = dict(REQUIREMENT.findall((root / name).read_text()))
+    assert len(found) > 20
+    return found
+
+
+@pytest.mark.skipif(shutil.which("uv") is None, reason="uv exports the files")
+def test_the_requirement_files_are_as_the_lock_says(root: Path) -> None:
+    assert sorted(lock.stale(root)) == []
+
+
+def test_the_cpu_image_differs_from_the_cuda_image_by_cuda_alone(root: Path) -> None:
+    cpu = pins(root, "trainer-image/requirements-cpu.txt")
+    cuda = pins(root, "trainer-image/requirements-cuda.txt")
+    assert cpu.items() < cuda.items()
+    assert cuda.keys() - cpu.keys() == {*lock.left_out((root / "uv.lock").read_text())}
+    assert {name for name in cpu if name.startswith(lock.CUDA_PREFIXES)} == lock.KEPT
+
+
+def test_every_requirement_is_held_by_hashes(root: Path) -> None:
+    text = (root / "trainer-image/requirements-cpu.txt").read_text()
+    for block in re.split(r"\n(?=[a-z])", text)[1:]:
+        assert "--hash=sha256:" in block
+
+
+def test_only_cuda_packages_are_left_out() -> None:
+    names = ["torch", "nvidia-cublas", "nvidia-cuda-runtime", "triton", "cuda-bindings", "numpy"]
+    text = "\n".join(f'[[package]]\nname = "{name}"' for name in names)
+    assert lock.left_out(text) == ("cuda-bindings", "nvidia-cublas", "triton")

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from distill_api.names import Stage
-from distill_api.wire import Task
+from distill_api.wire import Report, Task
 from distill_trainer import context as contexts
+from distill_trainer import fingerprints
 from distill_trainer.context import Context, Places
 from distill_trainer.progress import Progress
 
@@ -58,3 +59,41 @@ def some_rows(count: int) -> list[dict[str, Any]]:
         {"query": f"a{n % 12} b{n // 12}", "document": f"a{n % 12} c{n // 12} d{n % 7} e{n % 5}"}
         for n in range(count)
     ]
+
+
+def a_trained_student(context: Context, weights: bytes = b"12345678") -> None:
+    """Leave outputs of prepare, train and evaluate in the workspace, without training anything."""
+    inputs = {"teacher": "sha256:" + "1" * 64, "data": "sha256:" + "2" * 64}
+    _leave(context, Stage.PREPARE, {"data_card.json": json.dumps(DATA_CARD).encode()}, inputs)
+    student = {
+        "student/config.json": b"{}",
+        "student/modules.json": b"[]",
+        "student/1_Pooling/config.json": b"{}",
+        "student/model.safetensors": weights,
+        "curves.jsonl": b'{"step": 1, "loss": 1.0}\n',
+    }
+    _leave(context, Stage.TRAIN, student, inputs)
+    report = {"report.html": b"<html></html>", "evaluation.json": b"{}"}
+    _leave(context, Stage.EVALUATE, report, inputs)
+
+
+DATA_CARD: dict[str, Any] = {
+    "records": {"train": 80, "validation": 10, "test": 10},
+    "dropped": {"without text": 0, "duplicates": 3},
+    "leakage": {"queries": 0, "documents": 0},
+}
+
+
+def _leave(
+    context: Context, stage: Stage, files: Mapping[str, bytes], inputs: Mapping[str, str]
+) -> None:
+    draft = context.workspace.draft(
+        stage,
+        fingerprints.of([stage, sorted((name, content.hex()) for name, content in files.items())]),
+    )
+    for name, content in files.items():
+        path = draft.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    report = Report(stage=stage, outcome="Done", fingerprint=draft.fingerprint)
+    draft.commit(report, inputs=inputs)

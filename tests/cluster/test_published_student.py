@@ -1,0 +1,139 @@
+"""A published student on a real registry and a real node: pushed, pulled, mounted."""
+
+import hashlib
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from devcluster import Cluster
+from distill_api.names import Stage
+from distill_api.wire import Report
+from distill_trainer import registry
+from distill_trainer.context import Context
+from distill_trainer.publishing import pull
+from distill_trainer.registry import Client
+from distill_trainer.stages import publish
+from trainer import a_context, a_task, a_trained_student
+
+BUSYBOX = "localhost/kubedistill/busybox:1"
+
+
+@pytest.fixture(scope="module")
+def host(cluster: Cluster) -> str:
+    """Return the registry's address."""
+    return cluster.registry
+
+
+def a_publication(folder: Path, repository: str, **target: Any) -> Context:
+    oci = {"repository": repository, "plainHttp": True, **target}
+    task = a_task(folder, Stage.PUBLISH, publish=[{"oci": oci}], cache=False)
+    return a_context(task, folder)
+
+
+def published(folder: Path, repository: str, weights: bytes = b"12345678") -> Report:
+    context = a_publication(folder, repository)
+    a_trained_student(context, weights)
+    return publish.run(context)
+
+
+def test_what_is_pushed_can_be_pulled_and_is_the_same(tmp_path: Path, host: str):
+    report = published(tmp_path / "one", f"{host}/tests/pulled")
+    artifact = report.artifact
+    assert artifact is not None
+    fetched = pull.pull(artifact.uri, tmp_path / "got", plain_http=True)
+    weights = tmp_path / "got" / "models" / "model.safetensors"
+    assert fetched.digest == artifact.digest
+    assert weights.read_bytes() == b"12345678"
+    assert artifact.weights_digest == "sha256:" + hashlib.sha256(b"12345678").hexdigest()
+    names = {path.name for path in (tmp_path / "got" / "models").iterdir()}
+    assert {"README.md", "lineage.json", "report.html", "modules.json", "1_Pooling"} <= names
+
+
+def test_equal_content_has_an_equal_digest_and_is_pushed_once(tmp_path: Path, host: str):
+    first = published(tmp_path / "one", f"{host}/tests/equal")
+    again = published(tmp_path / "two", f"{host}/tests/equal")
+    other = published(tmp_path / "three", f"{host}/tests/equal", b"87654321")
+    assert first.artifact is not None
+    assert first.artifact == again.artifact
+    assert other.artifact is not None
+    assert other.artifact.weights_digest != first.artifact.weights_digest
+    tagged = registry.parse(f"{host}/tests/equal:demo")
+    _, digest = registry.manifest(Client(host, plain_http=True, config=None), tagged)
+    assert digest == other.artifact.digest
+
+
+# oras-py 0.2.43 leaves the choice of tarfile's filter to Python.
+@pytest.mark.filterwarnings("ignore:Python 3.14 will:DeprecationWarning")
+def test_oras_pulls_it_by_its_own_means(tmp_path: Path, host: str):
+    report = published(tmp_path / "one", f"{host}/tests/oras")
+    assert report.artifact is not None
+    client = Client(host, plain_http=True, config=None)
+    target = report.artifact.uri.removeprefix("oci://")
+    files = client.pull(target, outdir=str(tmp_path / "got"))
+    assert [Path(file).name for file in files] == ["models"]
+    assert (tmp_path / "got" / "models" / "model.safetensors").read_bytes() == b"12345678"
+
+
+def test_two_jobs_push_the_same_student_at_once(tmp_path: Path, host: str):
+    results: list[Report] = []
+
+    def run(name: str) -> None:
+        results.append(published(tmp_path / name, f"{host}/tests/race"))
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in ("one", "two", "three")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    digests = {report.artifact.digest for report in results if report.artifact}
+    assert len(results) == 3
+    assert len(digests) == 1
+
+
+def test_a_node_mounts_it_as_an_image_volume(
+    tmp_path: Path, cluster: Cluster, host: str, space: str
+):
+    report = published(tmp_path / "one", f"{host}/tests/mounted")
+    assert report.artifact is not None
+    reference = report.artifact.uri.removeprefix("oci://")
+    pod = a_pod_that_reads(reference)
+    (tmp_path / "pod.json").write_text(json.dumps(pod))
+    cluster.kubectl("-n", space, "apply", "-f", str(tmp_path / "pod.json"))
+    cluster.kubectl(
+        "-n", space, "wait", "pod/reader", "--for=jsonpath={.status.phase}=Succeeded",
+        "--timeout=180s",
+    )  # fmt: skip
+    assert cluster.kubectl("-n", space, "logs", "reader").strip() == "12345678"
+
+
+def a_pod_that_reads(reference: str) -> dict[str, Any]:
+    """Build a pod that prints the weights of a published student."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "reader"},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": "reader",
+                    "image": BUSYBOX,
+                    "command": ["cat", "/mnt/models/model.safetensors"],
+                    "volumeMounts": [{"name": "student", "mountPath": "/mnt"}],
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                }
+            ],
+            "volumes": [{"name": "student", "image": {"reference": reference}}],
+        },
+    }

@@ -38,6 +38,8 @@ from distill_operator.settings import Settings
 log = logging.getLogger(__name__)
 
 STOP_SECONDS: Final = 10.0
+RELIST_SECONDS: Final = 5.0
+"""Pause after a list that failed."""
 REIGN_SECONDS: Final = 0.5
 """How often the end of a reign is looked for: it ends by the clock, without an event."""
 
@@ -128,14 +130,15 @@ class App:
                 await asyncio.sleep(REIGN_SECONDS)
 
     async def resync(self) -> None:
-        """List everything from time to time, whatever the watches say."""
+        """List everything at the start, also as a follower, and again from time to time."""
         while True:
             pause = self.settings.resync_seconds * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
-            await asyncio.sleep(pause)
             try:
                 await self.watches.resync()
             except errors.DistillationError as error:
-                log.warning("resync failed: %s", error)
+                log.warning("not everything could be listed: %s", error)
+                pause = RELIST_SECONDS
+            await asyncio.sleep(pause)
 
     def healthy(self) -> list[str]:
         """Return why this process should be started anew."""

@@ -103,3 +103,18 @@ def _sentence(generator: np.random.Generator, topic: int, words: int) -> str:
     count = words + int(generator.integers(0, words))
     chosen = [generator.choice(own if generator.random() < 0.7 else WORDS) for _ in range(count)]
     return " ".join(map(str, chosen))
+
+
+def write_data(path: Path, records: int = 120) -> None:
+    """Write records of query, document and group as JSONL, and some documents without a query.
+
+    A query holds most words of its document, so that even a random teacher finds it.
+    """
+    generator = np.random.default_rng(2)
+    rows: list[dict[str, str]] = []
+    for number in range(records):
+        document = _sentence(generator, number % TOPICS, 9)
+        query = " ".join(document.split()[2:])
+        row = {"document": document, "group": f"g{number}"}
+        rows.append(row | {"query": query} if number % 6 else row)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))

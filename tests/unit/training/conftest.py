@@ -7,7 +7,7 @@ import tiny_models
 from distill_trainer.training import runtime
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def _repeatable() -> None:
     runtime.settle(threads=1)
 

@@ -140,7 +140,7 @@ def test_a_fitted_head_keeps_inner_products_better_than_a_random_one(
     for fitted in (False, True):
         made = student(teacher_folder, **wanted)
         if fitted:
-            assert head.fit(made, texts, target)
+            assert head.fit(made, texts, target, turned=False)
         own = made.encode(texts, show_progress_bar=False)
         errors.append(float(np.abs(own @ own.T - target @ target.T).mean()))
     assert errors[1] < 0.3 * errors[0]
@@ -149,5 +149,18 @@ def test_a_fitted_head_keeps_inner_products_better_than_a_random_one(
 def test_a_narrower_teacher_leaves_the_head_as_it_is(teacher_folder: Path):
     made = student(teacher_folder, fromTeacher={"keepLayers": [0]}, embeddingDimension=48)
     before = made[2].linear.weight.clone()
-    assert not head.fit(made, TEXTS, np.ones((3, 32), dtype=np.float32))
+    assert not head.fit(made, TEXTS, np.ones((3, 32), dtype=np.float32), turned=False)
     assert torch.equal(before, made[2].linear.weight)
+
+
+@pytest.mark.parametrize(("turned", "near"), [(False, True), (True, False)])
+def test_a_head_of_the_teacher_s_width_starts_in_its_space_unless_it_is_turned(
+    world: tiny_models.World, teacher_folder: Path, *, turned: bool, near: bool
+):
+    made = student(teacher_folder, fromTeacher={"keepLayers": [0, 1, 2, 3]}, embeddingDimension=32)
+    texts = [" ".join(tiny_models.WORDS[i : i + 5]) for i in range(90)]
+    target = world.teacher.encode(texts, show_progress_bar=False)
+    assert head.fit(made, texts, target, turned=turned)
+    own = made.encode(texts, show_progress_bar=False)
+    assert (float((own * target).sum(axis=1).mean()) > 0.98) is near
+    assert np.abs(own @ own.T - target @ target.T).mean() < 0.02

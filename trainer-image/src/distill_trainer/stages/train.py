@@ -95,23 +95,25 @@ def _student(context: Context, prepared: Output, *, fresh: bool) -> SentenceTran
     length = wanted.max_length or spec.teacher.max_length or told.get("max_length")
     student = make.make(wanted, folder, prompts(context.task), max_length=length, seed=seed)
     if wanted.embedding_dimension is not None and fresh:
-        _fit_head(student, prepared.path, prompts(context.task), seed)
+        _fit_head(context.task, student, prepared.path)
     log.info("the student: %s", dict(make.sizes(student)))
     return student
 
 
-def _fit_head(student: SentenceTransformer, prepared: Path, before: Prompts, seed: int) -> None:
+def _fit_head(task: Task, student: SentenceTransformer, prepared: Path) -> None:
     """Fit the student's new linear layer to a fixed sample of the training texts."""
+    lesson, seed = _lesson(task), task.spec.training.seed
     train = pairs.load(prepared, "train")
     ids = np.unique(np.concatenate([train.queries, train.documents]))
     chosen = np.sort(np.random.default_rng([seed, len(ids)]).permutation(ids)[: courses.FIT_SAMPLE])
     table = pq.read_table(prepared / "texts.parquet", columns=["text", "kind"]).take(chosen)
     sample = [
-        (before.query if kind == "query" else before.document) + text
+        (lesson.prompts.query if kind == "query" else lesson.prompts.document) + text
         for text, kind in zip(*(table[name].to_pylist() for name in ("text", "kind")), strict=True)
     ]
     teacher = np.load(prepared / "embeddings.npy", mmap_mode="r")[chosen]
-    if not head.fit(student, sample, teacher):
+    # With Matryoshka every width has a projection of its own, and the strongest come first.
+    if not head.fit(student, sample, teacher, turned=lesson.recipe.matryoshka is not None):
         log.info("the teacher is narrower than the student: its new layer starts at random")
 
 

@@ -31,24 +31,40 @@ def add(student: SentenceTransformer, width: int, *, seed: int) -> None:
 
 
 @torch.no_grad()
-def fit(student: SentenceTransformer, texts: Sequence[str], teacher: NDArray[np.float32]) -> bool:
-    """Start the layer where the teacher's embeddings keep most: at their principal components.
+def fit(
+    student: SentenceTransformer,
+    texts: Sequence[str],
+    teacher: NDArray[np.float32],
+    *,
+    turned: bool,
+) -> bool:
+    """Start the layer at the least-squares map from pooled states to the teacher's space.
 
-    The layer becomes the least-squares map from the untrained student's pooled states of texts to
-    the first principal components of the teacher's embeddings [texts, teacher width], strongest
+    texts: a sample; teacher [texts, teacher width]: its embeddings. Where the student is narrower,
+    or turned is asked for, the target is the teacher's first principal components, strongest
     first, so that inner products are kept as well as this width allows and the embedding can be
-    cut from its end. Returns False, and changes nothing, where the teacher is narrower.
+    cut from its end; otherwise it is the teacher's own space, with which a loss without projection
+    compares. Returns False, and changes nothing, where the teacher is narrower.
     """
     dense = next(m for m in student if isinstance(m, Dense))
     if dense.out_features > teacher.shape[1]:
         return False
     target = torch.from_numpy(np.asarray(teacher)).double()
-    # Not centred: it is inner products, not variances, that have to survive.
-    _, vectors = torch.linalg.eigh(target.T @ target)
-    components = vectors.flip(1)[:, : dense.out_features]
+    if turned or dense.out_features < teacher.shape[1]:
+        target = target @ _components(target, dense.out_features)
     states = _before(student, dense, texts).double()
-    dense.linear.weight.copy_(least_squares(states, target @ components).T.float())
+    dense.linear.weight.copy_(least_squares(states, target).T.float())
     return True
+
+
+def _components(rows: torch.Tensor, count: int) -> torch.Tensor:
+    """Find the directions [width, count] that hold most of rows [rows, width], strongest first.
+
+    Not centred: it is inner products, not variances, that have to survive.
+    """
+    _, vectors = torch.linalg.eigh(rows.T @ rows)
+    strongest_first: torch.Tensor = vectors.flip(1)
+    return strongest_first[:, :count]
 
 
 def _before(student: SentenceTransformer, dense: Dense, texts: Sequence[str]) -> torch.Tensor:

@@ -67,7 +67,14 @@ def kubeconfig() -> None:
     print(Cluster.attach().kubeconfig)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+# Everything from the first word on is kubectl's, `--` and `--help` included.
+@app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "allow_interspersed_args": False,
+        "ignore_unknown_options": True,
+    },
+)
 def kubectl(context: typer.Context) -> None:
     """Run kubectl against the cluster."""
     environment = {**os.environ, **Cluster.attach().environment}

@@ -75,8 +75,8 @@ class Operator:
             "POD_NAMESPACE": self.namespace,
             "KUBEDISTILL_WATCH_NAMESPACES": self.namespace,
             "KUBEDISTILL_TRAINER_IMAGE": self.image,
-            "KUBEDISTILL_METRICS_PORT": str(self.port),
-            "KUBEDISTILL_PROGRESS_PORT": str(self.progress_port),
+            "KUBEDISTILL_LISTEN_METRICS": str(self.port),
+            "KUBEDISTILL_LISTEN_PROGRESS": str(self.progress_port),
             "KUBEDISTILL_PROGRESS_URL": f"https://{self.host}:{self.progress_port}/v1/progress",
             **self.more,
         }

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from distill_operator.errors import BadSettings
 
 PREFIX: Final = "KUBEDISTILL_"
+"""Kubernetes puts variables like KUBEDISTILL_PROGRESS_PORT, named after Services of the namespace,
+into every pod; none of ours may end in _PORT or _HOST."""
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -51,7 +53,7 @@ def read(env: Mapping[str, str] = os.environ) -> Settings:
     reader = _Reader(env)
     namespace = reader.text("POD_NAMESPACE", "default", pattern=r"[a-z0-9][-a-z0-9]{0,62}")
     service = reader.text(PREFIX + "PROGRESS_SERVICE", "kubedistill-progress")
-    port = reader.whole(PREFIX + "PROGRESS_PORT", 8443, 0, 65535)
+    port = reader.whole(PREFIX + "LISTEN_PROGRESS", 8443, 0, 65535)
     url = (
         env.get(PREFIX + "PROGRESS_URL") or f"https://{service}.{namespace}.svc:{port}/v1/progress"
     )
@@ -64,7 +66,7 @@ def read(env: Mapping[str, str] = os.environ) -> Settings:
         progress_url=None if url == "off" else reader.https(PREFIX + "PROGRESS_URL", url),
         progress_service=service,
         progress_port=port,
-        metrics_port=reader.whole(PREFIX + "METRICS_PORT", 8080, 0, 65535),
+        metrics_port=reader.whole(PREFIX + "LISTEN_METRICS", 8080, 0, 65535),
         lease_name=reader.text(PREFIX + "LEASE_NAME", "kubedistill"),
         lease_seconds=reader.number(PREFIX + "LEASE_SECONDS", 15, 3, 3600),
         workers=reader.whole(PREFIX + "WORKERS", 8, 1, 1000),

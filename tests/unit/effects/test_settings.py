@@ -22,8 +22,8 @@ def test_the_trainer_image_is_needed() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("METRICS_PORT", "http", "a whole number from 0 to 65535"),
-        ("METRICS_PORT", "70000", "a whole number from 0 to 65535"),
+        ("LISTEN_METRICS", "http", "a whole number from 0 to 65535"),
+        ("LISTEN_METRICS", "70000", "a whole number from 0 to 65535"),
         ("RESYNC_SECONDS", "often", "a number of seconds from 10 to 86400"),
         ("LOG_LEVEL", "chatty", "one of DEBUG, INFO, WARNING, ERROR"),
         ("WATCH_NAMESPACES", "a, B!", "names of namespaces with commas"),
@@ -49,3 +49,13 @@ def test_progress_can_be_switched_off_and_namespaces_listed() -> None:
 
     assert found.progress_url is None
     assert found.watch_namespaces == ("a", "b")
+
+
+def test_the_variables_that_kubernetes_makes_of_services_are_not_taken_for_ours() -> None:
+    links = {
+        "KUBEDISTILL_PROGRESS_PORT": "tcp://10.96.0.9:8443",
+        "KUBEDISTILL_PROGRESS_SERVICE_PORT": "8443",
+        "KUBEDISTILL_METRICS_PORT": "tcp://10.96.0.8:8080",
+    }
+
+    assert settings.read(LEAST | links) == settings.read(LEAST)

@@ -102,6 +102,7 @@ def test_ports_probes_and_services_meet(objects: list[dict[str, Any]]) -> None:
 def test_pods_satisfy_the_restricted_standard(objects: list[dict[str, Any]]) -> None:
     pod = _pod(objects)
     assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["enableServiceLinks"] is False
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     (container,) = pod["containers"]
     assert container["securityContext"] == {

@@ -31,7 +31,7 @@ def run(*words: str, values: dict[str, Any] | None = None) -> subprocess.Complet
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=400,
     )
 
 

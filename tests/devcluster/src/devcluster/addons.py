@@ -10,7 +10,7 @@ LATER = ("gateway", "prometheus")
 
 
 def check(names: Iterable[str]) -> frozenset[str]:
-    """The add-ons by name; raise with a sentence for one that does not exist (yet)."""
+    """Return the add-ons by name; raise with a sentence for one that does not exist (yet)."""
     wanted = frozenset(names)
     for name in sorted(wanted - AVAILABLE.keys()):
         if name in LATER:

@@ -30,10 +30,10 @@ def node_number(node: str) -> int:
 
 
 def node_address(node: str) -> IPv4Address:
-    """The node's address on the bridge."""
+    """Return the node's address on the bridge."""
     return NODES[10 + node_number(node)]
 
 
 def pod_range(node: str) -> IPv4Network:
-    """The node's own addresses for pods."""
+    """Return the node's own addresses for pods."""
     return list(PODS.subnets(new_prefix=24))[node_number(node)]

@@ -35,7 +35,7 @@ def find() -> bytes:
 
 
 def archive(busybox: bytes) -> bytes:
-    """An OCI archive with the helper image and the pause image, both on the same layer."""
+    """Return an OCI archive with the helper image and the pause image, both on the same layer."""
     layer = _layer(busybox)
     files: dict[str, bytes] = {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}'}
     manifests = [

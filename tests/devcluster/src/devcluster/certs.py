@@ -45,7 +45,7 @@ class Subject:
 
 
 def authority(name: str, *, now: dt.datetime) -> Pair:
-    """A new self-signed authority."""
+    """Return a new self-signed authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(Subject(name))
     builder = (
@@ -58,7 +58,7 @@ def authority(name: str, *, now: dt.datetime) -> Pair:
 
 
 def issue(ca: Pair, subject: Subject, *, now: dt.datetime) -> Pair:
-    """A certificate signed by `ca`, for a client, and for a server where `names` are given."""
+    """Return a certificate signed by `ca`, for a client; with `names` also for a server."""
     key = ec.generate_private_key(ec.SECP256R1())
     purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
     builder = _builder(_name(subject), ca.certificate.subject, key, now)
@@ -77,7 +77,7 @@ def issue(ca: Pair, subject: Subject, *, now: dt.datetime) -> Pair:
 
 
 def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """A private key as Kubernetes' components read it."""
+    """Return a private key as Kubernetes' components read it."""
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

@@ -47,7 +47,7 @@ class Cluster:
 
     @classmethod
     def attach_or_up(cls, nodes: int = 1, addons: Iterable[str] = ()) -> "Cluster":
-        """The cluster of KUBECONFIG, else ours, raised or grown to what is asked for."""
+        """Return the cluster of KUBECONFIG, else ours, raised or grown to what is asked for."""
         ours = paths.default()
         given = os.environ.get("KUBECONFIG")
         if given and Path(given).absolute() != ours.kubeconfig.absolute():
@@ -146,6 +146,7 @@ def up(
     with locked(ours), ExitStack() as undo:
         known = state.describe(ours)
         if known is None:
+            _require_vacant(ours)
             undo.callback(_tear_down, ours)
             folders = {name: str(folder) for name, folder in binaries.folders.items()}
             known = Description((), (), folders)
@@ -214,7 +215,19 @@ def _kill_node(ours: Paths, node: str) -> None:
     nodes.clean_up(node)
 
 
+def _require_vacant(ours: Paths) -> None:
+    """Raise when a cluster runs here that our records do not know; undoing would hurt it."""
+    if network.exists(network.BRIDGE) and not ours.state.exists():
+        raise ClusterError(
+            f"this machine has the link {network.BRIDGE}, but no cluster is recorded in "
+            f"{ours.state}: take the other one down with its XDG_CACHE_HOME, or, if none runs, "
+            f"`ip link delete {network.BRIDGE}`"
+        )
+
+
 def _tear_down(ours: Paths) -> None:
+    if not ours.state.exists():  # nothing of ours; the link may be another cluster's
+        return
     known = state.processes(ours)
     for node in [name for name in known if network.is_node(name)]:
         _kill_node(ours, node)

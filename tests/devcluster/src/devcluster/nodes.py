@@ -17,7 +17,7 @@ READY = "/run/node-ready"
 
 
 def binds(paths: Paths, node: str) -> dict[str, Path]:
-    """The node's own folders, by the path under which its programs know them."""
+    """Return the node's own folders, by the path under which its programs know them."""
     state = paths.node_state(node)
     return {
         "/var/log": state / "log",
@@ -50,7 +50,7 @@ exec env --ignore-signal=CHLD sleep infinity
 
 
 def spec(paths: Paths, node: str) -> Spec:
-    """The process that holds the node's namespaces."""
+    """Return the process that holds the node's namespaces."""
     namespaces = ("--net", "--mount", "--pid", "--uts", "--ipc", "--mount-proc")
     script = first_process(paths, node)
     # What the host unmounts later goes here too, else this node would keep it busy.
@@ -70,7 +70,7 @@ def prepare(paths: Paths, node: str) -> None:
 
 
 def first_pid(holder: Running) -> int:
-    """The node's first process, seen from the host: it sleeps behind the shell and `unshare`."""
+    """Return the node's first process as the host sees it: behind the shell and `unshare`."""
     pid = holder.pid
     for _ in range(2):
         children = process.children(pid)
@@ -81,7 +81,7 @@ def first_pid(holder: Running) -> int:
 
 
 def enter(pid: int) -> tuple[str, ...]:
-    """The command that enters the node.
+    """Return the command that enters the node.
 
     Not `ip netns exec`: that mounts a fresh /sys and hides the cgroups from the kubelet.
     """

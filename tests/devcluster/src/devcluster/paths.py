@@ -75,5 +75,5 @@ class Paths:
 
 
 def default() -> Paths:
-    """The paths below the user's cache folder."""
+    """Return the paths below the user's cache folder."""
     return Paths(cache_folder())

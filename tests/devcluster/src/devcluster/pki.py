@@ -50,7 +50,7 @@ KUBECONFIGS = (
 
 
 def kubelet_subject(node: str) -> Subject:
-    """The kubelet's certificate: client of the API server as its node, server on its address."""
+    """Return whom a kubelet's certificate is for: its node as client, its address as server."""
     names = (node, str(addresses.node_address(node)))
     return Subject(f"system:node:{node}", ("system:nodes",), names)
 
@@ -96,7 +96,7 @@ def write_kubeconfig(folder: Path, name: str) -> None:
 
 
 def kubeconfig(name: str, *, ca: bytes, certificate: bytes, key: bytes) -> dict[str, Any]:
-    """A kubeconfig with everything inside, so that it may be copied anywhere."""
+    """Return a kubeconfig with everything inside, so that it may be copied anywhere."""
     user = {
         "client-certificate-data": base64.b64encode(certificate).decode(),
         "client-key-data": base64.b64encode(key).decode(),

@@ -133,7 +133,7 @@ def obituary(process: Running) -> str:
 
 
 def tail(log: Path, lines: int = 15) -> str:
-    """The last lines of a log."""
+    """Return the last lines of a log."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 64 * 1024))
         text = file.read().decode(errors="replace")

@@ -84,12 +84,12 @@ class Binaries:
         return str(self.folders[program] / (binary or program))
 
     def search_path(self, *programs: str) -> str:
-        """A PATH that finds these programs first."""
+        """Return a PATH that finds these programs first."""
         return ":".join([*(str(self.folders[name]) for name in programs), os.environ["PATH"]])
 
 
 def names_of(program: Program) -> tuple[str, ...]:
-    """The binaries that a program consists of."""
+    """Return the binaries that a program consists of."""
     return (program.binary,) if program.binary else tuple(map(_last, program.packages))
 
 
@@ -102,7 +102,7 @@ def fingerprint(program: Program, pins: Iterable[bytes], go_version: str) -> str
 
 
 def command(program: Program, output: Path) -> tuple[str, ...]:
-    """The `go build` that fills the folder `output`."""
+    """Return the `go build` that fills the folder `output`."""
     target = output / program.binary if program.binary else output
     tags = ("-tags", program.tags) if program.tags else ()
     # Several packages are written into a folder only when the path ends in a slash.

@@ -160,7 +160,7 @@ def _kubectl(context: Context, *words: str) -> None:
 
 
 def _helpers(context: Context, description: Description) -> list[Component]:
-    """What works with the API server from the host."""
+    """Return what works with the API server from the host."""
     return [
         controller_manager.component(context),
         scheduler.component(context),

@@ -32,14 +32,14 @@ class Description:
         return Binaries({name: Path(folder) for name, folder in self.folders.items()})
 
     def grown(self, nodes: tuple[str, ...], addons: frozenset[str]) -> "Description":
-        """The same cluster with at least these nodes and add-ons."""
+        """Return the same cluster with at least these nodes and add-ons."""
         more = tuple(node for node in nodes if node not in self.nodes)
         both = tuple(sorted({*self.addons, *addons}))
         return replace(self, nodes=(*self.nodes, *more), addons=both)
 
 
 def describe(paths: Paths) -> Description | None:
-    """The cluster that runs on this machine, if one does."""
+    """Return the cluster that runs on this machine, if one does."""
     if not paths.description.exists():
         return None
     record = json.loads(paths.description.read_text())

@@ -34,7 +34,7 @@ def references(layout: Path) -> list[str]:
 
 
 def images(ctr: Ctr) -> set[str]:
-    """References of the images that the node has."""
+    """Return references of the images that the node has."""
     return set(_lines(ctr, "images", "list", "--quiet"))
 
 
@@ -51,7 +51,7 @@ def forget_containers(ctr: Ctr) -> bool:
 
 
 def missing_files(layout: Path, present: set[str]) -> Iterator[Path]:
-    """The layout's files, without blobs that the store has (digests in `present`)."""
+    """Return the layout's files, without blobs that the store has (digests in `present`)."""
     for file in sorted(path for path in layout.rglob("*") if path.is_file()):
         algorithm, digest = file.parts[-2:]
         if f"{algorithm}:{digest}" not in present:

@@ -15,7 +15,7 @@ PLUGINS = "/usr/lib/cni"
 
 
 def config(context: Context, node: str) -> str:
-    """Configuration of containerd, version 3."""
+    """Return configuration of containerd, version 3."""
     folder = _folder(context, node)
     return f"""version = 3
 root = "{ROOT}"
@@ -70,7 +70,7 @@ def plain_http() -> str:
 
 
 def component(context: Context, node: str, enter: tuple[str, ...]) -> Component:
-    """The node's containerd; `enter` is the command that enters the node."""
+    """Return the node's containerd; `enter` is the command that enters the node."""
     folder = _folder(context, node)
     file = folder / "containerd.toml"
     argv = (*enter, context.binaries.find("containerd"), "--config", str(file))

@@ -28,7 +28,7 @@ def config(context: Context, node: str) -> dict[str, Any]:
 
 
 def component(context: Context, node: str, enter: tuple[str, ...]) -> Component:
-    """The node's kube-proxy."""
+    """Return the node's kube-proxy."""
     file = context.paths.configs / node / "kube-proxy.yaml"
     argv = (*enter, context.binaries.find("kubernetes", "kube-proxy"), f"--config={file}")
     port = ports.KUBE_PROXY_HEALTH

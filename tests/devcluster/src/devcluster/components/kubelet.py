@@ -42,7 +42,7 @@ def config(context: Context, node: str) -> dict[str, Any]:
 
 
 def component(context: Context, node: str, enter: tuple[str, ...]) -> Component:
-    """The node's kubelet."""
+    """Return the node's kubelet."""
     address = addresses.node_address(node)
     file = context.paths.configs / node / "kubelet.yaml"
     options = flags(
@@ -63,7 +63,7 @@ def component(context: Context, node: str, enter: tuple[str, ...]) -> Component:
 
 
 def _lenient() -> dict[str, Any]:
-    """Settings for a machine that is not a dedicated node."""
+    """Return settings for a machine that is not a dedicated node."""
     return {
         "failCgroupV1": False,
         "failSwapOn": False,
@@ -83,7 +83,7 @@ def _lenient() -> dict[str, Any]:
 
 
 def _prompt() -> dict[str, Any]:
-    """Settings that let a test wait less."""
+    """Return settings that let a test wait less."""
     return {
         "nodeStatusUpdateFrequency": "4s",
         "nodeLeaseDurationSeconds": 20,

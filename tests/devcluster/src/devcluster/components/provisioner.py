@@ -28,7 +28,7 @@ spec:
 
 
 def component(context: Context) -> Component:
-    """The provisioner as a process of the host; its helper pods make and remove the folders."""
+    """Return the provisioner, a process of the host; its helper pods make and remove folders."""
     config, helper = (context.paths.configs / f"local-path.{end}" for end in ("json", "yaml"))
     node = {"node": "DEFAULT_PATH_FOR_NON_LISTED_NODES", "paths": [VOLUMES, SMALL_VOLUMES]}
     options = flags(

@@ -10,7 +10,7 @@ ADDRESS = str(ports.REGISTRY)
 
 
 def component(context: Context) -> Component:
-    """A registry over plain HTTP; what was pushed outlives the cluster."""
+    """Return a registry over plain HTTP; what was pushed outlives the cluster."""
     file = context.paths.configs / "registry.yaml"
     # JSON is YAML, and needs no second writer.
     config = {

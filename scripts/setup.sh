@@ -100,19 +100,25 @@ step_uv() {
     ln -sf "$CACHE/tools/uv/bin/uv" /usr/local/bin/uv
 }
 
-# Print a Python that the project can use, or nothing.
+# Print a Python that the project can use, or nothing; 3.13, which the images run, before others.
 find_python() {
-    local candidate
-    for candidate in "$VENV/bin/python" python3.13 python3.12 python3 \
-        "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[23]*/bin/python3; do
-        candidate=$(type -P "$candidate" || true)
-        if [ -n "$candidate" ] &&
-            "$candidate" -c 'import sys; sys.exit(not (3, 12) <= sys.version_info < (3, 15))' 2>/dev/null; then
-            "$candidate" -c 'import os, sys; print(os.path.realpath(sys.executable))'
-            return
-        fi
+    local version candidate
+    usable "$VENV/bin/python" && return
+    for version in 3.13 3.12 3; do
+        for candidate in "python$version" \
+            "${PYENV_ROOT:-$HOME/.pyenv}/versions/$version".*/bin/python3 \
+            "$(uv python find --no-project --managed-python "$version" 2>/dev/null)"; do
+            usable "$candidate" && return
+        done
     done
-    uv python find --no-project --managed-python '>=3.12,<3.15' 2>/dev/null || true
+    return 0
+}
+
+# Print the real path of a Python if it runs and has a version the project supports.
+usable() {
+    "$1" -c 'import os, sys
+print(os.path.realpath(sys.executable)) if (3, 12) <= sys.version_info < (3, 15) else sys.exit(1)' \
+        2>/dev/null
 }
 
 step_python() {

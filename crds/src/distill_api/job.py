@@ -25,7 +25,7 @@ class ResourceList(Model):
     """Amounts of a pod's resources."""
 
     cpu: Quantity | None = None
-    """Cores, for example `2` or `500m`."""
+    """Cores, as text: `"2"` or `500m`."""
     memory: Quantity | None = None
     """Bytes, for example `4Gi`."""
     gpu: Annotated[int, Field(ge=0, le=64)] | None = None

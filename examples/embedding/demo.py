@@ -66,7 +66,9 @@ def load_images(cluster: Cluster) -> None:
 
 def install(cluster: Cluster) -> None:
     """Install or upgrade the chart, in a namespace under the strictest pod security."""
-    values = ["--set-string", f"operator.logLevel={os.environ.get('LOG_LEVEL', 'INFO')}"]
+    # Only this namespace, so that operators of tests on the same cluster are left alone.
+    values = ["--set", f"watchNamespaces={{{NAMESPACE}}}"]
+    values += ["--set-string", f"operator.logLevel={os.environ.get('LOG_LEVEL', 'INFO')}"]
     for key, name in (("image", "operator"), ("trainerImage", "trainer")):
         repository, _, tag = recipe.names(recipe.named(name, "cpu"), ROOT).image.rpartition(":")
         registry, _, path = repository.partition("/")
@@ -74,12 +76,15 @@ def install(cluster: Cluster) -> None:
         values += ["--set-string", f"{key}.tag={tag}"]
     for namespace in (SYSTEM, NAMESPACE):
         cluster.kubectl("apply", "-f", "-", stdin=restricted(namespace))
-    helm = ["helm", "upgrade", "--install", "kubedistill", str(ROOT / "charts" / "kubedistill")]
-    environment = {**os.environ, **cluster.environment}
+    # A definition that came by `kubectl apply -f crds/` is handed over to the chart.
+    helm = ["helm", "upgrade", "--install", "--take-ownership", "--force-conflicts"]
+    helm += ["--namespace", SYSTEM, "--wait", "--timeout", "5m"]
     subprocess.run(
-        [*helm, "-n", SYSTEM, "--wait", "--timeout", "3m", *values], env=environment, check=True,
+        [*helm, "kubedistill", str(ROOT / "charts" / "kubedistill"), *values],
+        env={**os.environ, **cluster.environment},
+        check=True,
         stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
 
 
 def restricted(namespace: str) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from distill_trainer.measures import bootstrap
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 SETTINGS = {"samples": 2000, "confidence": 0.95, "seed": 0}
@@ -54,6 +54,7 @@ def test_the_same_seed_gives_the_same_interval_whatever_the_block(monkeypatch: p
     assert bootstrap.retention(*values, **SETTINGS) == once
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 1), min_size=2, max_size=30), st.floats(0.5, 0.999))
 def test_the_interval_is_in_order(values: list[float], confidence: float):
     student = np.array(values)

@@ -7,7 +7,7 @@ import pytest
 import tiny_models
 import torch
 from distill_trainer.training import encode, tokens
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
@@ -21,6 +21,7 @@ def encoder(student: SentenceTransformer, max_tokens: int) -> encode.Encoder:
     return encode.Encoder(student, made, torch.device("cpu"), max_tokens=max_tokens)
 
 
+@settings(deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 300), min_size=1, max_size=200),
     max_tokens=st.integers(1, 5000),

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from distill_trainer.training import order
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 COUNTS = st.integers(1, 60)
 
 
+@settings(deadline=None)
 @given(count=COUNTS, batch=st.integers(1, 20), seed=st.integers(0, 2**31 - 1))
 def test_every_record_comes_once_in_each_epoch(count: int, batch: int, seed: int):
     steps = [order.records(count, batch, step, seed=seed) for step in range(2 * count)]
@@ -17,6 +18,7 @@ def test_every_record_comes_once_in_each_epoch(count: int, batch: int, seed: int
     assert sorted(drawn[count:]) == list(range(count))
 
 
+@settings(deadline=None)
 @given(count=COUNTS, batch=st.integers(1, 20), step=st.integers(0, 50))
 def test_a_step_asked_for_alone_is_the_one_of_a_whole_run(count: int, batch: int, step: int):
     alone = order.records(count, batch, step, seed=3)
@@ -25,6 +27,7 @@ def test_a_step_asked_for_alone_is_the_one_of_a_whole_run(count: int, batch: int
     assert len(alone) == batch
 
 
+@settings(deadline=None)
 @given(lone=COUNTS, records=COUNTS, batch=st.integers(1, 20))
 def test_lone_documents_are_spread_evenly(lone: int, records: int, batch: int):
     steps = 3 * records

@@ -175,7 +175,7 @@ def _fill_volume(cluster: Cluster, api: client.ApiClient) -> None:
 
 def _begin(api: client.ApiClient, cluster: Cluster, case: Case, base: str) -> Story:
     told = Story(api, NAMESPACE, case.name)
-    spec = story.spec(base, cluster.registry, f"{NAMESPACE}/{case.name}", steps=20)
+    spec = story.spec(base, f"{cluster.registry}/{NAMESPACE}/{case.name}", steps=20)
     spec["retries"] = RETRIES
     told.begin(changed(spec, case.change, base))
     return told

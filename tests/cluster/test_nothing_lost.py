@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError
 
 STAGES = ("Label", "Prepare", "Train", "Evaluate", "Publish")
 FINISH_SECONDS = 900.0
-STEPS = 1500
+STEPS = 800
 pytestmark = [pytest.mark.usefixtures("crd"), pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
@@ -33,8 +33,8 @@ class World:
 
     def begin(self, namespace: str) -> Story:
         told = Story(self.api, namespace, "small")
-        wanted = story.spec(self.base, self.cluster.registry, f"{namespace}/small", steps=STEPS)
-        told.begin(wanted)
+        target = f"{self.cluster.registry}/{namespace}/small"
+        told.begin(story.spec(self.base, target, steps=STEPS, cpu="500m"))
         return told
 
 

@@ -86,8 +86,11 @@ def write_corpus(file: Path, records: int, *, distinct: bool = True) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def spec(base: str, registry: str, repository: str, *, steps: int) -> dict[str, Any]:
-    """Return the spec of a job that takes seconds: tiny teacher, two layers, narrow student."""
+def spec(base: str, target: str, *, steps: int, cpu: str = "50m") -> dict[str, Any]:
+    """Return the spec of a job that takes seconds: tiny teacher, two layers, narrow student.
+
+    target: registry and repository. cpu: what each pod asks for.
+    """
     return {
         "component": "Embedding",
         "teacher": {"model": {"uri": f"{base}/teacher.tar.gz"}, "batchSize": 8},
@@ -106,12 +109,12 @@ def spec(base: str, registry: str, repository: str, *, steps: int) -> dict[str, 
             "latencyRequests": 10,
             "bootstrapSamples": 100,
         },
-        "publish": [{"oci": {"repository": f"{registry}/{repository}", "plainHttp": True}}],
+        "publish": [{"oci": {"repository": target, "plainHttp": True}}],
         "workspace": {"size": "200Mi", "labelCache": {"size": "100Mi"}},
         "podTemplate": {
             "threads": 1,
             "resources": {
-                "requests": {"cpu": "50m", "memory": "256Mi"},
+                "requests": {"cpu": cpu, "memory": "256Mi"},
                 "limits": {"memory": "2Gi"},
             },
         },

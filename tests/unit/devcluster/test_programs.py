@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from devcluster import programs
+from devcluster.components import Context, coredns
 from devcluster.errors import ClusterError
-from devcluster.programs import PROGRAMS, Program
+from devcluster.paths import Paths
+from devcluster.programs import PROGRAMS, Binaries, Program
 
 TOOL = Program("tool", ("example.org/tool/cmd/one", "example.org/tool/cmd/two"), tags="a b")
 
@@ -48,11 +50,29 @@ def test_the_same_input_gives_the_same_folder() -> None:
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
-def test_every_program_is_pinned_as_a_tool(program: Program) -> None:
+def test_every_program_is_pinned(program: Program) -> None:
     go_mod = (programs.MODULES / program.name / "go.mod").read_text()
-    for package in program.packages:
-        assert package in go_mod.partition("tool")[2]
+    main = programs.MODULES / program.name / "main.go"
+    pinned = main.exists() or all(p in go_mod.partition("tool")[2] for p in program.packages)
+    assert pinned
     assert (programs.MODULES / program.name / "go.sum").stat().st_size > 0
+
+
+def test_coredns_has_every_plugin_of_its_configuration() -> None:
+    main = (programs.MODULES / "coredns" / "main.go").read_text()
+    context = Context(Paths(Path("/cache")), Binaries({}))
+    server = coredns.corefile(context, upstream=True).partition("{")[2]
+    used = {line.split()[0] for line in server.splitlines() if line.startswith("    ")}
+    plugins = {word for word in used if word.isalpha()} - {
+        "kubeconfig",
+        "pods",
+        "ttl",
+        "fallthrough",
+    }
+    assert plugins == {"bind", "errors", "ready", "kubernetes", "forward", "cache"}
+    for plugin in plugins:
+        assert f'coredns/plugin/{plugin}"' in main
+        assert f'"{plugin}"' in main
 
 
 def test_the_stamped_version_is_the_pinned_one() -> None:

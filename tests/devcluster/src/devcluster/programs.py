@@ -60,11 +60,11 @@ PROGRAMS = (
     ),
     # runc enters namespaces in C before Go starts; seccomp profiles need libseccomp.
     Program("runc", ("github.com/opencontainers/runc",), tags="seccomp", cgo=True, binary="runc"),
-    Program("coredns", ("github.com/coredns/coredns",), binary="coredns"),
+    # Our own main package: only the plugins that are used.
+    Program("coredns", (".",), binary="coredns"),
     Program("helm", ("helm.sh/helm/v4/cmd/helm",), binary="helm"),
-    Program(
-        "registry", ("github.com/distribution/distribution/v3/cmd/registry",), binary="registry"
-    ),
+    # Our own main package: only the driver that is used.
+    Program("registry", (".",), binary="registry"),
     Program(
         "local-path-provisioner",
         ("github.com/rancher/local-path-provisioner",),
@@ -122,7 +122,7 @@ def build(cache: Path, *, say: Callable[[str], None]) -> Binaries:
 
 def _build_one(program: Program, cache: Path, go_version: str, say: Callable[[str], None]) -> Path:
     module = MODULES / program.name
-    pins = [(module / name).read_bytes() for name in ("go.mod", "go.sum")]
+    pins = [file.read_bytes() for file in (*_pins(module), *sorted(module.glob("*.go")))]
     folder = cache / f"{program.name}-{fingerprint(program, pins, go_version)}"
     if folder.is_dir():
         return folder
@@ -137,6 +137,10 @@ def _build_one(program: Program, cache: Path, go_version: str, say: Callable[[st
         shutil.rmtree(draft, ignore_errors=True)
     say(f"built {program.name} in {time.monotonic() - began:.0f} s")
     return folder
+
+
+def _pins(module: Path) -> tuple[Path, Path]:
+    return module / "go.mod", module / "go.sum"
 
 
 def _go(argv: tuple[str, ...], module: Path, *, cgo: bool) -> None:

@@ -202,7 +202,10 @@ def _save(draft: Draft, shard: Shard, content: bytes) -> None:
 
 
 def _shard_size(context: Context) -> int:
-    """Return the texts of a shard, which must not depend on how far an attempt came."""
+    """Return the texts of a shard, which must not depend on how far an attempt came.
+
+    An endpoint's are as many as are under way at once, so that little that was paid for is lost.
+    """
     endpoint = context.task.spec.teacher.endpoint
     if endpoint is None:
         return sharding.SIZE

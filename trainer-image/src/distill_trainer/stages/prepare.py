@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from distill_api.names import Stage
 from distill_api.sources import Data
+from distill_api.status import Usage
 from distill_api.wire import Report
 from numpy.typing import NDArray
 from pyarrow import parquet
@@ -16,11 +17,13 @@ from pyarrow import parquet
 from distill_trainer import fingerprints
 from distill_trainer.artifacts import Output
 from distill_trainer.context import Context
+from distill_trainer.errors import TryAgain
 from distill_trainer.labelling.corpus import DOCUMENT, normal
 from distill_trainer.labelling.shards import Embeddings
 from distill_trainer.preparing import card, filters, labelled, negatives, splits, sufficiency
 from distill_trainer.preparing.labelled import Labelled
 from distill_trainer.preparing.negatives import Anchor, Ids, Pool
+from distill_trainer.stages import label
 from distill_trainer.workspace import Draft
 
 RECORD_SCHEMA: Final = pa.schema(
@@ -54,7 +57,7 @@ class Kept:
 
 def run(context: Context) -> Report:
     """Turn labelled texts into records that a student can learn from."""
-    labels = context.workspace.output(Stage.LABEL)
+    labels, tokens = _labels(context)
     fingerprint = fingerprints.prepare(context.task, labels.fingerprint)
     if done := context.workspace.find(Stage.PREPARE, fingerprint):
         return done.reused()
@@ -71,7 +74,20 @@ def run(context: Context) -> Report:
     facts = describe(data, kept, dropped, mined, embeddings)
     _write_json(draft, "data_card.json", facts)
     _write_json(draft, "prepared.json", _prepared(data, counts, labels))
-    return draft.commit(_report(fingerprint, counts, dropped, facts), inputs=labels.inputs)
+    report = _report(fingerprint, counts, dropped, facts)
+    used = report.model_copy(update={"usage": Usage(teacher_tokens=tokens)})
+    return draft.commit(used, inputs=labels.inputs)
+
+
+def _labels(context: Context) -> tuple[Output, int | None]:
+    """Return the labels, made again where the cache lost them, and tokens spent on that."""
+    try:
+        return context.workspace.output(Stage.LABEL), None
+    except TryAgain as lost:
+        log.warning("%s", lost)
+        log.info("the labels are made again")
+    tokens = label.run(context).usage.teacher_tokens
+    return context.workspace.output(Stage.LABEL), tokens
 
 
 def select(data: Labelled, embeddings: Embeddings, settings: Data) -> tuple[Kept, dict[str, int]]:

@@ -27,8 +27,6 @@ class Teacher(Protocol):
 
     max_length: int | None
     """Tokens of a text that are read; None where only the server knows."""
-    shard_size: int
-    """Texts that may be lost when the stage is interrupted."""
 
     def embed(self, texts: Sequence[str], *, prompt: str, tell: Tell | None = None) -> Embedded:
         """Return the embeddings of texts, each put after the prompt."""

@@ -59,9 +59,6 @@ class EndpointTeacher:
         self.endpoint = endpoint
         self.batch_size = batch_size
         self.budget = budget
-        # As many texts as are under way at once, so that an interruption loses little that
-        # was paid for.
-        self.shard_size = batch_size * endpoint.max_concurrency
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.Client(headers=headers, timeout=endpoint.timeout_seconds)
         self._pool = ThreadPoolExecutor(endpoint.max_concurrency)

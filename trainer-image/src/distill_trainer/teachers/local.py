@@ -10,14 +10,11 @@ from distill_api.names import Reason
 from distill_api.sources import ModelSource
 
 from distill_trainer.errors import BadInput, last_line
-from distill_trainer.labelling.shards import SIZE
 from distill_trainer.teachers import Embedded, Tell
 
 
 class LocalTeacher:
     """A SentenceTransformer in evaluation mode, without gradients, in float32."""
-
-    shard_size = SIZE
 
     def __init__(self, model: Any, batch_size: int) -> None:
         self.model = model

@@ -96,14 +96,16 @@ def test_a_row_without_a_query_has_no_query_field():
     assert json.loads(corpus.Row("text", "group").json()) == {"document": "text", "group": "group"}
 
 
-def test_the_library_gives_thousands_of_documents_and_the_same_ones_each_time(library):
+def test_the_library_gives_thousands_of_documents_and_the_same_ones_each_time(
+    library: list[corpus.Row],
+):
     again = list(corpus.rows(corpus.library_entries(Path(sysconfig.get_path("stdlib")))))
     assert again == library
     assert len(library) > 5000
     assert sum(row.query is not None for row in library) > 4000
 
 
-def test_no_query_is_asked_twice_nor_stands_in_its_own_document(library):
+def test_no_query_is_asked_twice_nor_stands_in_its_own_document(library: list[corpus.Row]):
     asked = [row for row in library if row.query is not None]
     assert len({row.query.casefold() for row in asked}) == len(asked)
     # A body may repeat its summary word for word; that happens, but must stay rare.
@@ -111,15 +113,15 @@ def test_no_query_is_asked_twice_nor_stands_in_its_own_document(library):
     assert told < len(asked) / 100
 
 
-def test_no_document_text_lies_in_two_groups(library):
+def test_no_document_text_lies_in_two_groups(library: list[corpus.Row]):
     groups: defaultdict[str, set[str]] = defaultdict(set)
     for row in library:
         groups[row.document].add(row.group)
     assert all(len(found) == 1 for found in groups.values())
 
 
-def test_nothing_is_imported_while_the_library_is_read(monkeypatch):
-    def refuse(name, *_args, **_keywords):
+def test_nothing_is_imported_while_the_library_is_read(monkeypatch: pytest.MonkeyPatch):
+    def refuse(name: str, *_args: object, **_keywords: object) -> None:
         raise AssertionError(f"{name} was imported")
 
     root = Path(sysconfig.get_path("stdlib"))

@@ -87,7 +87,7 @@ def _environment(order: Order) -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": threads,
         "RAYON_NUM_THREADS": threads,
         # Threads that wait for each other sleep instead of spinning: on a shared node spinning
-        # burns the very share of the processor that the awaited thread needs (seen: 30 times slower).
+        # burns the share of the processor that the awaited thread needs (seen: 30 times slower).
         "OMP_WAIT_POLICY": "PASSIVE",
     }
     if not needs.hub(order.spec, order.stage):

@@ -61,6 +61,7 @@ def load(
 ) -> LocalTeacher:
     """Load a teacher from its folder; raises BadInput where it cannot be loaded."""
     import torch
+    from safetensors import SafetensorError
     from sentence_transformers import SentenceTransformer
 
     try:
@@ -70,7 +71,7 @@ def load(
             local_files_only=True,
             model_kwargs={"dtype": torch.float32, "use_safetensors": True},
         )
-    except (ValueError, KeyError, OSError, RuntimeError, ImportError) as error:
+    except (ValueError, KeyError, OSError, RuntimeError, ImportError, SafetensorError) as error:
         raise BadInput(
             Reason.BAD_MODEL,
             f"The teacher {source.uri} cannot be loaded: {last_line(error)}. Check that"

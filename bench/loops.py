@@ -1,0 +1,167 @@
+"""Two ways to teach one student the same: the guide's Trainer, and our loop on cached embeddings.
+
+Both start from the same untrained student, take the same records in batches of the same size, and
+minimise the guide's embedding_distillation_loss, NT-Xent between student and teacher at
+temperature 0.07, with AdamW on every weight in float32. What differs is what is compared: the
+guide runs the teacher in every step and pads to the maximum length.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+from distill_api.recipe import EmbeddingRecipe
+from distill_api.sources import Prompts, Student
+from distill_api.training import Training
+from distill_trainer.students import make
+from distill_trainer.training import courses, loop, pairs
+from distill_trainer.training.checkpoints import Store
+from lesson import Lesson
+from sentence_transformers import SentenceTransformer
+from torch.nn import functional
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+TEMPERATURE = 0.07
+LEARNING_RATE = 2e-5
+WARM_UP = 2
+"""Steps of each round that are not counted."""
+
+
+def student(lesson: Lesson) -> SentenceTransformer:
+    """Make the demo's untrained student."""
+    wanted = Student.model_validate(lesson.spec["student"])
+    length = lesson.spec["teacher"]["maxLength"]
+    return make.make(wanted, lesson.teacher, Prompts(), max_length=length, seed=42)
+
+
+def ours(lesson: Lesson, batch: int, steps: int, scratch: Path) -> float:
+    """Train with the product's loop; returns the median seconds of a step."""
+    recipe = {"teacherContrastive": {"weight": 1.0, "temperature": TEMPERATURE}}
+    training = {
+        "maxSteps": steps,
+        "batchSize": batch,
+        "checkpointSteps": steps,
+        "optimizer": {"learningRate": LEARNING_RATE, "projectionLearningRate": LEARNING_RATE},
+    }
+    told = courses.Lesson(
+        EmbeddingRecipe.model_validate(recipe), Training.model_validate(training), Prompts()
+    )
+    course = courses.gather(student(lesson), lesson.prepared, told, device=torch.device("cpu"))
+    seconds: list[float] = []
+
+    def tell(_done: int, _total: int, metrics: Mapping[str, float]) -> None:
+        seconds.append(batch / metrics["examplesPerSecond"])
+
+    loop.train(course, Store(scratch, keep=1), loop.Watch(tell=tell))
+    return median(seconds[WARM_UP:])
+
+
+def embedding_distillation_loss(
+    teacher_emb: torch.Tensor, student_emb: torch.Tensor, temperature: float = TEMPERATURE
+) -> torch.Tensor:
+    """Give the guide's contrastive loss, word for word: scalar from two [texts, width]."""
+    teacher_emb = functional.normalize(teacher_emb, p=2, dim=1)
+    student_emb = functional.normalize(student_emb, p=2, dim=1)
+    sim_matrix = torch.matmul(student_emb, teacher_emb.t()) / temperature
+    labels = torch.arange(student_emb.size(0), device=student_emb.device)
+    return functional.cross_entropy(sim_matrix, labels)
+
+
+class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped to mypy here
+    """The guide's DistillationTrainer, with embeddings in place of logits."""
+
+    def __init__(self, teacher_model: SentenceTransformer, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.teacher = teacher_model
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, torch.Tensor], *_: Any, **__: Any
+    ) -> torch.Tensor:
+        """Run student and teacher on the same tokens."""
+        student_emb = model(dict(inputs))["sentence_embedding"]
+        with torch.no_grad():
+            teacher_emb = self.teacher(dict(inputs))["sentence_embedding"]
+        return embedding_distillation_loss(teacher_emb, student_emb)
+
+
+class Clock(TrainerCallback):  # type: ignore[misc]  # as above
+    """Takes the seconds of each step."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.began = 0.0
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Start a step."""
+        self.began = time.monotonic()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """End a step."""
+        self.seconds.append(time.monotonic() - self.began)
+
+
+class Texts(Dataset[tuple[str, str]]):
+    """The train records: query and document."""
+
+    def __init__(self, prepared: Path) -> None:
+        text = pq.read_table(prepared / "texts.parquet", columns=["text"])["text"].to_pylist()
+        train = pairs.load(prepared, "train")
+        self.records = [(text[q], text[d]) for q, d in zip(train.queries, train.documents)]  # noqa: B905 - equal by make
+
+    def __len__(self) -> int:
+        """Count the records."""
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> tuple[str, str]:
+        """Return one record."""
+        return self.records[index]
+
+
+def guide(lesson: Lesson, batch: int, steps: int, scratch: Path) -> float:
+    """Train with the guide's loop; returns the median seconds of a step."""
+    model, clock = student(lesson), Clock()
+    teacher = make.load(lesson.teacher).eval()
+    length = lesson.spec["teacher"]["maxLength"]
+
+    def collate(records: list[tuple[str, str]]) -> dict[str, torch.Tensor]:
+        texts = [text for record in records for text in record]
+        padded: dict[str, torch.Tensor] = dict(
+            model.tokenizer(
+                texts,
+                max_length=length,
+                truncation=True,
+                padding="max_length",
+                return_tensors="pt",
+            )
+        )
+        return padded
+
+    arguments = TrainingArguments(
+        output_dir=str(scratch),
+        max_steps=steps,
+        per_device_train_batch_size=batch,
+        learning_rate=LEARNING_RATE,
+        weight_decay=0.01,
+        logging_steps=100,
+        save_strategy="no",
+        report_to=[],
+        use_cpu=True,
+        remove_unused_columns=False,
+        dataloader_drop_last=True,
+        disable_tqdm=True,
+        seed=42,
+    )
+    DistillationTrainer(
+        teacher_model=teacher,
+        model=model,
+        args=arguments,
+        train_dataset=Texts(lesson.prepared),
+        data_collator=collate,
+        callbacks=[clock],
+    ).train()
+    return median(clock.seconds[WARM_UP:])

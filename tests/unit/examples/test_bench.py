@@ -1,6 +1,7 @@
 """The bench: the guide's loss is the guide's, and tables are Markdown."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def bench(monkeypatch):
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the bench find its modules and the demo's, as `bench/run.py` does."""
     for folder in ("examples/embedding", "bench"):
         monkeypatch.syspath_prepend(str(ROOT / folder))
@@ -19,7 +20,7 @@ def bench(monkeypatch):
         sys.modules.pop(name, None)
 
 
-def test_the_guides_loss_is_cross_entropy_of_each_text_with_its_own_teacher(bench):
+def test_the_guides_loss_is_cross_entropy_of_each_text_with_its_own_teacher(bench: None):
     from loops import embedding_distillation_loss
 
     teacher = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
@@ -29,7 +30,7 @@ def test_the_guides_loss_is_cross_entropy_of_each_text_with_its_own_teacher(benc
     assert loss.item() == pytest.approx(0.126928, abs=1e-6)
 
 
-def test_a_table_is_markdown(bench):
+def test_a_table_is_markdown(bench: None):
     from run import table
 
     assert list(table(["a", "b"], [["1", "2"]])) == ["| a | b |", "| --- | --- |", "| 1 | 2 |"]

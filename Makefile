@@ -5,7 +5,7 @@ SHELL := bash
 PYTHON := .venv/bin/python
 SOURCES := crds operator trainer-image tests examples bench
 
-.PHONY: help setup demo test check generate verify images bench test-fast down
+.PHONY: help setup demo test check generate verify images bench test-fast test-faults down
 
 help: ## show the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: setup ## every test: unit, properties, contract, real cluster, one whole s
 test-fast: ## the tests that need no cluster
 	@$(PYTHON) -m pytest tests/unit tests/properties tests/contract
 
+test-faults: setup ## the long stories: operator, pod, API server and node lost while a job runs
+	@$(PYTHON) -m pytest --cluster --faults -m faults
+
 check: ## lint, types, import law, generated files
 	@.venv/bin/ruff format --check $(SOURCES)
 	@.venv/bin/ruff check $(SOURCES)
@@ -32,10 +35,12 @@ check: ## lint, types, import law, generated files
 generate: ## write what is generated: CRD, chart copy, schemas, reference pages
 	@$(PYTHON) -m distill_api.generate
 	@$(PYTHON) -m distill_operator.plan.diagram
+	@$(PYTHON) -m devcluster.images lock
 
 verify: ## prove that generated files are up to date
 	@$(PYTHON) -m distill_api.generate --check
 	@$(PYTHON) -m distill_operator.plan.diagram --check
+	@$(PYTHON) -m devcluster.images lock --check
 
 images: setup ## build the operator and trainer images
 	@$(PYTHON) -m devcluster.images build

@@ -18,7 +18,12 @@ RETRIES = 1
 END_SECONDS = 900.0
 NOWHERE = f"{story.HOST}:9"
 """A port of ours where nobody listens."""
-pytestmark = [pytest.mark.usefixtures("crd"), pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.usefixtures("crd"),
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+]
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,7 @@ def run_with(told: Story, faults: list[Fault]) -> None:
     assert told.condition("Succeeded")["status"] == "True", told.describe()
 
 
+@pytest.mark.faults
 def test_an_operator_killed_at_every_boundary_and_in_between_loses_nothing(
     world: World, undisturbed: Story, space: str, tmp_path: Path
 ) -> None:
@@ -149,6 +150,7 @@ def test_an_operator_killed_at_every_boundary_and_in_between_loses_nothing(
     assert weights(told) == weights(undisturbed)
 
 
+@pytest.mark.faults
 def test_a_deleted_pod_an_absent_api_server_and_a_lost_node_lose_nothing(
     world: World, undisturbed: Story, space: str, tmp_path: Path
 ) -> None:

@@ -48,7 +48,7 @@ def bucket(secret: Path, endpoint: str, tmp_path: Path) -> str:
 
     name = "b" + "".join(c for c in tmp_path.name.lower() if c.isalnum())[-40:]
     options = {"key": "id", "secret": "hush", "endpoint_url": endpoint}
-    s3fs.S3FileSystem(**options, client_kwargs={"region_name": "us-east-1"}).mkdir(name)
+    s3fs.S3FileSystem(**options).mkdir(name)
     return name
 
 

@@ -181,7 +181,8 @@ def test_without_a_progress_endpoint_there_is_no_token():
 
 SECRETS: list[tuple[Stage, tuple[str, ...]]] = [
     (Stage.LABEL, ("s3-keys", "teacher-key")),
-    (Stage.PREPARE, ("hub", "s3-keys")),
+    # Preparation makes labels again when the shared cache has lost them.
+    (Stage.PREPARE, ("s3-keys", "teacher-key")),
     (Stage.TRAIN, ("hub", "teacher-key")),
     (Stage.EVALUATE, ("hub", "s3-keys", "teacher-key")),
     (Stage.PUBLISH, ("push",)),
@@ -209,7 +210,8 @@ def test_the_key_of_an_endpoint_is_mounted_where_the_teacher_is_called():
         teacher={"endpoint": endpoint}, student={"model": {"uri": "oci://registry.example.com/s"}}
     )
     assert needs.secrets(spec, Stage.LABEL) == ("vendor",)
-    assert needs.secrets(spec, Stage.PREPARE) == ()
+    assert needs.secrets(spec, Stage.PREPARE) == ("vendor",)
+    assert needs.secrets(spec, Stage.TRAIN) == ()
 
 
 def test_sources_on_a_claim_are_only_read_and_targets_are_written():

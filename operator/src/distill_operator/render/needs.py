@@ -11,15 +11,16 @@ type Source = ModelSource | DataSource
 
 READS: Final[Mapping[Stage, tuple[str, ...]]] = {
     Stage.LABEL: ("teacher", "data"),
-    Stage.PREPARE: ("student", "data"),
+    Stage.PREPARE: ("teacher", "data"),
     Stage.TRAIN: ("teacher", "student"),
     Stage.QUANTIZE: ("student", "data"),
     Stage.EVALUATE: ("teacher", "student", "data"),
     Stage.PUBLISH: (),
     Stage.CLEANUP: (),
 }
-"""The parts of the spec that a stage fetches. Training reads the teacher's weights for a student
-that is made from them; evaluation times the teacher."""
+"""The parts of the spec that a stage fetches. Preparation makes labels again that the shared cache
+has lost since; training reads the teacher's weights for a student that is made from them;
+evaluation times the teacher."""
 USES_CACHE: Final = frozenset({Stage.LABEL, Stage.PREPARE})
 """Later stages find all they need in the workspace, and may so run on any node."""
 

@@ -211,7 +211,7 @@ def test_the_key_of_an_endpoint_is_mounted_where_the_teacher_is_called():
     )
     assert needs.secrets(spec, Stage.LABEL) == ("vendor",)
     assert needs.secrets(spec, Stage.PREPARE) == ("vendor",)
-    assert needs.secrets(spec, Stage.TRAIN) == ()
+    assert needs.secrets(spec, Stage.PUBLISH) == ()
 
 
 def test_sources_on_a_claim_are_only_read_and_targets_are_written():

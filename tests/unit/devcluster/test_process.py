@@ -38,7 +38,7 @@ def test_a_death_shows_exit_status_and_last_lines(tmp_path: Path, started: list[
 
 
 def test_a_killed_component_is_reported_as_killed(tmp_path: Path, started: list[Running]) -> None:
-    one = _start(tmp_path, started, "sleep 60")
+    one = _start(tmp_path, started, "exec sleep 60")
     process.kill(one)
     assert not process.alive(one)
     assert "thing died (killed)" in process.obituary(one)

@@ -40,8 +40,8 @@ def a_task(folder: Path, stage: Stage = Stage.LABEL, **changes: Any) -> Task:
 
 
 def a_context(task: Task, folder: Path) -> Context:
-    """Open a task's context with all places below a folder."""
-    places = Places(folder / "scratch", folder / "volumes", folder / "secrets")
+    """Open a task's context below a folder; each job has scratch of its own, as each pod has."""
+    places = Places(folder / "scratch" / task.job.uid, folder / "volumes", folder / "secrets")
     for place in (places.scratch, places.volumes, places.secrets):
         place.mkdir(parents=True, exist_ok=True)
     return contexts.build(task, places, Progress(), threading.Event())

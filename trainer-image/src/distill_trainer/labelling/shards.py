@@ -138,10 +138,13 @@ def open_ones(
         for shard in missing:
             if is_whole(folder.path / shard.name, shard):
                 continue
-            if claims.take(shard, time.time()):
-                yield shard
-            else:
+            if not claims.take(shard, time.time()):
                 waiting.append(shard)
+            elif is_whole(folder.path / shard.name, shard):
+                # Another job made it and let go of it between the look and the claim.
+                claims.release(shard)
+            else:
+                yield shard
         missing = waiting
         if missing:
             yield None

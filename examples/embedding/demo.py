@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def main() -> int:
     return conclude(cluster, ended)
 
 
-def step[Result](title: str, act: Any) -> Any:
+def step[Result](title: str, act: Callable[[], Result]) -> Result:
     """Run a step and print how long it took."""
     print(f"== {title}", flush=True)
     started = time.monotonic()

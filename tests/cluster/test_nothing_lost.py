@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError
 
 STAGES = ("Label", "Prepare", "Train", "Evaluate", "Publish")
 FINISH_SECONDS = 900.0
-STEPS = 800
+STEPS = 3000
 pytestmark = [pytest.mark.usefixtures("crd"), pytest.mark.slow, pytest.mark.timeout(1800)]
 
 

@@ -21,6 +21,23 @@ class NotYet(NamedTuple):
     """The member of spec that the refusal points at; the path's own by default."""
 
 
+_BY_S3: Final = "use s3:// with AWS_ENDPOINT_URL=https://storage.googleapis.com in its Secret"
+_OBJECT_STORES: Final = (
+    ("teacher.model.uri", "has(self.teacher.model)"),
+    ("student.model.uri", "has(self.student.model)"),
+    ("data.source.uri", "has(self.data.source)"),
+    ("workspace.uri", "has(self.workspace.uri)"),
+    ("workspace.labelCache.uri", "has(self.workspace.labelCache.uri)"),
+)
+"""Where a URI may name an object store, and when it is there."""
+
+
+def _google_storage(path: str, present: str) -> NotYet:
+    """Refuse `gs://`: its library is not part of the trainer image."""
+    used = f"{present} && self.{path}.startsWith('gs://')"
+    return NotYet(f"{path} gs://", used, _BY_S3, at=path)
+
+
 REFUSED: Final = (
     NotYet("component", "self.component != 'Embedding'", "use component Embedding"),
     NotYet(
@@ -45,6 +62,13 @@ REFUSED: Final = (
         "data.source.format HFDataset",
         "self.data.source.format == 'HFDataset'",
         "use JSONL, Parquet or CSV",
+    ),
+    *(_google_storage(*optional) for optional in _OBJECT_STORES),
+    NotYet(
+        "publish.s3 gs://",
+        "self.publish.exists(t, has(t.s3) && t.s3.uri.startsWith('gs://'))",
+        _BY_S3,
+        at="publish",
     ),
     NotYet(
         "publish.huggingFace",

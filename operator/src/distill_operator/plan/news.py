@@ -33,8 +33,13 @@ def _of_stage(old: StageStatus | None, new: StageStatus) -> Iterator[News]:
     if new.state is StageState.COMPLETE:
         yield _complete(new)
     elif new.state is not StageState.FAILED and _tries_again(old, new):
-        words = new.message or "its Job was made anew"
+        words = new.message or _what_was_made(old, new)
         yield _warning(Reason.STAGE_RETRYING, f"{new.name} is tried again: {words}")
+
+
+def _what_was_made(old: StageStatus | None, new: StageStatus) -> str:
+    anew = new.attempt > (old.attempt if old else 0)
+    return "its Job was made anew" if anew else "a pod ended early, and another one took its place"
 
 
 def _complete(new: StageStatus) -> News:

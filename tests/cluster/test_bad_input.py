@@ -13,7 +13,6 @@ from kubernetes import client
 from operators import Operator, eventually
 from story import Story
 
-NAMESPACE = "bad-input"
 RETRIES = 1
 END_SECONDS = 900.0
 NOWHERE = f"{story.HOST}:9"
@@ -114,12 +113,21 @@ FILL = {
     "metadata": {"name": "fill"},
     "spec": {
         "restartPolicy": "Never",
-        "securityContext": {"runAsUser": 65532, "fsGroup": 65532},
+        "securityContext": {
+            "runAsUser": 65532,
+            "fsGroup": 65532,
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
         "containers": [
             {
                 "name": "fill",
                 "image": "localhost/kubedistill/busybox:1",
                 "args": ["-c", "dd if=/dev/zero of=/full/ballast bs=64k || true"],
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "capabilities": {"drop": ["ALL"]},
+                },
                 "volumeMounts": [{"name": "full", "mountPath": "/full"}],
             }
         ],
@@ -140,7 +148,10 @@ CLAIM = {
 
 @pytest.fixture(scope="module")
 def ended(
-    cluster: Cluster, api: client.ApiClient, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster,
+    api: client.ApiClient,
+    shared_space: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, Story]]:
     """Yield all jobs after their end; they run side by side, as each is mostly start-up."""
     if cluster.paths is None:
@@ -148,17 +159,17 @@ def ended(
     folder = tmp_path_factory.mktemp("inputs")
     _write_inputs(folder)
     image = story.trainer_image(cluster)
-    cluster.kubectl("create", "namespace", NAMESPACE)
-    _fill_volume(cluster, api)
+    _fill_volume(api, shared_space)
     log = folder / "operator.log"
-    operator = Operator(cluster.kubeconfig, NAMESPACE, log, image=image, host=story.HOST)
+    operator = Operator(cluster.kubeconfig, shared_space, log, image=image, host=story.HOST)
     with story.served(folder) as base, operator:
-        told = {case.name: _begin(api, cluster, case, base) for case in CASES}
+        told = {case.name: Story(api, shared_space, case.name) for case in CASES}
+        for case in CASES:
+            _begin(told[case.name], case, base, cluster.registry)
         end = time.monotonic() + END_SECONDS
         while not all(one.finished() for one in told.values()) and time.monotonic() < end:
             time.sleep(2)
         yield told
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 
 def _write_inputs(folder: Path) -> None:
@@ -170,25 +181,23 @@ def _write_inputs(folder: Path) -> None:
     (folder / "noise.jsonl").write_text("this is no JSON\n")
 
 
-def _fill_volume(cluster: Cluster, api: client.ApiClient) -> None:
+def _fill_volume(api: client.ApiClient, namespace: str) -> None:
     core = client.CoreV1Api(api)
-    core.create_namespaced_persistent_volume_claim(NAMESPACE, CLAIM)
-    core.create_namespaced_pod(NAMESPACE, FILL)
+    core.create_namespaced_persistent_volume_claim(namespace, CLAIM)
+    core.create_namespaced_pod(namespace, FILL)
 
     def filled() -> bool:
-        phase = core.read_namespaced_pod("fill", NAMESPACE).status.phase
+        phase = core.read_namespaced_pod("fill", namespace).status.phase
         assert phase != "Failed"
         return bool(phase == "Succeeded")
 
     eventually(filled, "a full volume", within=120)
 
 
-def _begin(api: client.ApiClient, cluster: Cluster, case: Case, base: str) -> Story:
-    told = Story(api, NAMESPACE, case.name)
-    spec = story.spec(base, f"{cluster.registry}/{NAMESPACE}/{case.name}", steps=20)
+def _begin(told: Story, case: Case, base: str, registry: str) -> None:
+    spec = story.spec(base, f"{registry}/{told.namespace}/{case.name}", steps=20)
     spec["retries"] = RETRIES
     told.begin(changed(spec, case.change, base))
-    return told
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])

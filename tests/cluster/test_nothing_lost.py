@@ -51,15 +51,12 @@ def world(
 
 
 @pytest.fixture(scope="module")
-def undisturbed(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    """Yield a run that nobody disturbed."""
-    name = "nothing-lost-undisturbed"
-    world.cluster.kubectl("create", "namespace", name)
-    with world.operator(name, tmp_path_factory.mktemp("undisturbed") / "operator.log"):
-        told = world.begin(name)
+def undisturbed(world: World, shared_space: str, tmp_path_factory: pytest.TempPathFactory) -> Story:
+    """Return a run that nobody disturbed."""
+    with world.operator(shared_space, tmp_path_factory.mktemp("undisturbed") / "operator.log"):
+        told = world.begin(shared_space)
         finish(told)
-    yield told
-    world.cluster.kubectl("delete", "namespace", name, "--wait=false")
+    return told
 
 
 def finish(told: Story) -> None:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,8 @@ def make(work: Path, records: int) -> Lesson:
     """Label and prepare the first records of the corpus below `work` with the trainer's stages."""
     teacher = fixtures.copy_teacher(work / "teacher")
     data = work / "data.jsonl"
-    root = Path(sysconfig.get_path("stdlib"))
-    asked = [row for row in corpus.rows(corpus.library_entries(root)) if row.query is not None]
-    data.write_text("".join(f"{row.json()}\n" for row in asked[:records]), encoding="utf-8")
+    asked = [row for row in corpus.of_this_python() if row.query is not None]
+    corpus.write(asked[:records], data)
     spec = _spec(teacher, data)
     label = _stage("Label", spec, work)
     _stage("Prepare", spec, work)

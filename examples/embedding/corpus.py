@@ -157,14 +157,24 @@ def rows(entries: Iterable[Entry]) -> Iterator[Row]:
         yield Row(document, own_name(entry.heading), entry.summary if asked else None)
 
 
+def of_this_python() -> list[Row]:
+    """Make the corpus of this Python's standard library."""
+    return list(rows(library_entries(Path(sysconfig.get_path("stdlib")))))
+
+
+def write(made: Iterable[Row], output: Path) -> None:
+    """Write rows as JSON lines; makes the folder where it is missing."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text("".join(f"{row.json()}\n" for row in made), encoding="utf-8")
+
+
 def main() -> None:
-    """Write the corpus of this Python's standard library as JSON lines."""
+    """Write the corpus to the file that was named."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("output", type=Path, help="file to write, for example data.jsonl")
     output: Path = parser.parse_args().output
-    made = list(rows(library_entries(Path(sysconfig.get_path("stdlib")))))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text("".join(f"{row.json()}\n" for row in made), encoding="utf-8")
+    made = of_this_python()
+    write(made, output)
     questions = sum(row.query is not None for row in made)
     version = sys.version.split(maxsplit=1)[0]
     print(f"{output}: {len(made)} documents, {questions} queries, from Python {version}")

@@ -6,14 +6,12 @@ same files always have the same digest, so a job that is run again finds its lab
 
 import importlib.resources
 import shutil
-import sysconfig
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import corpus
 from distill_api.outcome import OciTarget
-from distill_trainer import fingerprints
 from distill_trainer.publishing import to_oci
 from distill_trainer.publishing.bundle import Bundle
 from distill_trainer.publishing.target import Parcel
@@ -37,11 +35,9 @@ def push(registry: str) -> Fixtures:
     """Push teacher and corpus to a registry without TLS; pushing again changes nothing."""
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
-        rows = list(corpus.rows(corpus.library_entries(Path(sysconfig.get_path("stdlib")))))
+        rows = corpus.of_this_python()
         data = work / "data"
-        data.mkdir()
-        text = "".join(f"{row.json()}\n" for row in rows)
-        (data / "data.jsonl").write_text(text, encoding="utf-8")
+        corpus.write(rows, data / "data.jsonl")
         return Fixtures(
             teacher=_push(copy_teacher(work / "teacher"), f"{registry}/{TEACHER_REPOSITORY}"),
             data=_push(data, f"{registry}/{DATA_REPOSITORY}"),
@@ -63,14 +59,8 @@ def copy_teacher(into: Path) -> Path:
 def _push(folder: Path, repository: str) -> str:
     """Push a folder as one artifact; returns its `oci://` URI with the digest."""
     target = OciTarget(repository=repository, tag="v1", plain_http=True)
-    bundle = Bundle(
-        path=folder,
-        weights_digest="",
-        content_digest=fingerprints.tree_digest(folder),
-        size=sum(path.stat().st_size for path in fingerprints.visible_files(folder)),
-    )
     parcel = Parcel(
-        bundle=bundle,
+        bundle=Bundle.of(folder),
         annotations={},
         tag="v1",
         secrets=Secrets(folder, "default"),

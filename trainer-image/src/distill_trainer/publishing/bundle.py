@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from distill_api.status import EvaluationStatus, Lineage
 from distill_api.wire import Task
@@ -43,6 +43,16 @@ class Bundle:
     size: int
     """Bytes of all files."""
 
+    @classmethod
+    def of(cls, folder: Path) -> Self:
+        """Describe a folder as it is."""
+        return cls(
+            path=folder,
+            weights_digest=weights_digest(folder),
+            content_digest=fingerprints.tree_digest(folder),
+            size=sum(path.stat().st_size for path in fingerprints.visible_files(folder)),
+        )
+
     @property
     def files(self) -> list[Path]:
         """Return the files, sorted."""
@@ -59,16 +69,10 @@ def assemble(material: Material, into: Path) -> Bundle:
         for name in EXTRAS:
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, into / name)
-    weights = weights_digest(into)
-    _write_json(into / LINEAGE, _lineage(material, weights))
+    _write_json(into / LINEAGE, _lineage(material, weights_digest(into)))
     card = model_card.render(material.task, material.lineage, material.evaluation, _data(material))
     (into / "README.md").write_text(card, encoding="utf-8")
-    return Bundle(
-        path=into,
-        weights_digest=weights,
-        content_digest=fingerprints.tree_digest(into),
-        size=sum(path.stat().st_size for path in fingerprints.visible_files(into)),
-    )
+    return Bundle.of(into)
 
 
 def weights_digest(folder: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import story
 from devcluster import Cluster
+from distill_trainer.publishing.pull import pull
 from kubernetes import client
 from operators import Operator, eventually
 from story import Story
@@ -15,7 +16,7 @@ from urllib3.exceptions import HTTPError
 
 STAGES = ("Label", "Prepare", "Train", "Evaluate", "Publish")
 FINISH_SECONDS = 900.0
-STEPS = 3000
+STEPS = 4000
 pytestmark = [pytest.mark.usefixtures("crd"), pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
@@ -96,6 +97,27 @@ def test_an_undisturbed_job_is_published_with_progress_on_the_way(undisturbed: S
     assert weights(undisturbed).startswith("sha256:")
 
 
+def test_a_second_job_takes_over_the_labels_and_goes_when_its_time_is_over(
+    world: World, undisturbed: Story, tmp_path: Path
+) -> None:
+    space = undisturbed.namespace
+    told = Story(world.api, space, "again")
+    again = story.spec(world.base, f"{world.cluster.registry}/{space}/again", steps=25)
+    with world.operator(space, tmp_path / "operator.log"):
+        told.begin(again)
+        finish(told)
+        assert told.stage("Label")["reused"] is True, told.describe()
+        published = told.status()["artifact"]["uri"]
+        assert (len(told.jobs()), len(told.claims())) == (len(STAGES), 1)
+
+        told.change({"ttlSecondsAfterFinished": 0})
+        eventually(told.gone, "the job and its pods, Jobs and claim are deleted", within=120)
+
+    pull(published, tmp_path / "artifact", plain_http=True)
+    assert list((tmp_path / "artifact").rglob("*.safetensors"))
+    assert len(undisturbed.claims()) == 1
+
+
 @dataclass
 class Fault:
     """Something that happens once, as soon as its moment has come."""
@@ -155,37 +177,45 @@ def test_a_deleted_pod_an_absent_api_server_and_a_lost_node_lose_nothing(
     if cluster.paths is None:
         pytest.skip("faults are for the development cluster")
     told = Story(world.api, space, "small")
+    lost: set[str] = set()
 
-    def delete_pod() -> None:
-        for pod in told.running("Train"):
-            told.core.delete_namespaced_pod(pod.metadata.name, space)
+    def training() -> client.V1Pod | None:
+        """Return the pod that trains, unless a fault has struck it already."""
+        return next((p for p in told.running("Train") if p.metadata.name not in lost), None)
+
+    def strike(fault: Callable[[client.V1Pod], None]) -> Callable[[], None]:
+        def act() -> None:
+            pod = training()
+            assert pod is not None
+            lost.add(pod.metadata.name)
+            fault(pod)
+
+        return act
+
+    def delete(pod: client.V1Pod) -> None:
+        told.core.delete_namespaced_pod(pod.metadata.name, space)
+
+    def lose_node(pod: client.V1Pod) -> None:
+        cluster.kill_node(pod.spec.node_name)
+        time.sleep(10)
+        cluster.start_node(pod.spec.node_name)
 
     def stop_api_server() -> None:
         cluster.stop("apiserver")
         time.sleep(20)
         cluster.start("apiserver")
 
-    def lose_node() -> None:
-        node = told.running("Train")[0].spec.node_name
-        cluster.kill_node(node)
-        time.sleep(10)
-        cluster.start_node(node)
-
-    def training(percent: int, pods: int) -> bool:
-        return (
-            told.progress("Train") >= percent
-            and len(told.pods("Train")) >= pods
-            and bool(told.running("Train"))
-        )
+    def at(percent: int) -> Callable[[], bool]:
+        return lambda: training() is not None and told.progress("Train") >= percent
 
     with world.operator(space, tmp_path / "operator.log"):
         world.begin(space)
         run_with(
             told,
             [
-                Fault("a pod of train", lambda: training(10, 1), delete_pod),
-                Fault("the API server", lambda: training(20, 2), stop_api_server),
-                Fault("the node", lambda: training(40, 2), lose_node),
+                Fault("a pod of train", at(10), strike(delete)),
+                Fault("the API server", lambda: bool(lost) and at(20)(), stop_api_server),
+                Fault("the node", lambda: bool(lost) and at(40)(), strike(lose_node)),
             ],
         )
 

@@ -148,6 +148,12 @@ class Story:
         }
         self.custom.create_namespaced_custom_object(*GROUP, self.namespace, JOBS, body)
 
+    def change(self, spec: dict[str, Any]) -> None:
+        """Change fields of the spec."""
+        self.custom.patch_namespaced_custom_object(
+            *GROUP, self.namespace, JOBS, self.name, {"spec": spec}
+        )
+
     def status(self) -> dict[str, Any]:
         """Return the status."""
         found = self.custom.get_namespaced_custom_object(*GROUP, self.namespace, JOBS, self.name)
@@ -181,6 +187,19 @@ class Story:
         """Return the pods of this job, or of one of its stages."""
         found = self.core.list_namespaced_pod(self.namespace, label_selector=self._labels(stage))
         return list(found.items)
+
+    def claims(self) -> list[client.V1PersistentVolumeClaim]:
+        """Return the claims of this job."""
+        found = self.core.list_namespaced_persistent_volume_claim(
+            self.namespace, label_selector=self._labels(None)
+        )
+        return list(found.items)
+
+    def gone(self) -> bool:
+        """Tell whether the job and everything that was its own is deleted."""
+        found = self.custom.list_namespaced_custom_object(*GROUP, self.namespace, JOBS)
+        there = any(item["metadata"]["name"] == self.name for item in found["items"])
+        return not (there or self.jobs() or self.pods() or self.claims())
 
     def running(self, stage: str) -> list[client.V1Pod]:
         """Return the pods of a stage whose container runs and that are not being removed."""

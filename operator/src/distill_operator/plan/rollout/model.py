@@ -1,0 +1,221 @@
+"""What the planner of rollouts sees and what it answers: frozen data without behaviour."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from distill_operator.plan.model import Manifest, RefusedChild
+
+WHOLE: Final = 1000
+"""Weights are written per mille: a teacher that is kept warm has one of a thousand requests."""
+
+
+class Arm(StrEnum):
+    """One side of a rollout; also the value of the header and of the label."""
+
+    TEACHER = "teacher"
+    STUDENT = "student"
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedDeployment:
+    """The Deployment of an arm that we run."""
+
+    name: str
+    uid: str
+    revision: str | None
+    """What it was rendered from: the label of its pods."""
+    generation: int
+    observed_generation: int
+    wanted: int
+    updated: int
+    ready: int
+    deleting: bool = False
+    problem: str | None = None
+    """The message of a condition that says it cannot go on (ReplicaFailure, quota)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedPod:
+    """A pod of an arm."""
+
+    name: str
+    uid: str
+    revision: str | None
+    """From its label; None for pods of a Service that is not ours."""
+    ready: bool
+    restarts: int = 0
+    deleting: bool = False
+    waiting: tuple[str, str] | None = None
+    """Reason and message of a container that cannot start (CrashLoopBackOff, ErrImagePull)."""
+    ended: tuple[str, int] | None = None
+    """Reason and exit code of the container's last end (OOMKilled, 137)."""
+    unschedulable: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedArm:
+    """One side: what serves, and how much of it can take requests."""
+
+    ready_endpoints: int = 0
+    """Ready addresses in the EndpointSlices of its Service: the only measure of whether requests
+    can be answered; pods and Deployments only explain it."""
+    service_found: bool = False
+    deployment: ObservedDeployment | None = None
+    """None: not made yet, or an arm behind a Service that we do not run."""
+    pods: tuple[ObservedPod, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedBackend:
+    """One backendRef of our rule, in its place."""
+
+    name: str
+    weight: int
+    port: int | None = None
+    filters: tuple[Manifest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedParent:
+    """What one Gateway says about the route."""
+
+    name: str
+    accepted: bool
+    resolved: bool
+    observed_generation: int
+    message: str = ""
+    """Why it is not accepted or not resolved."""
+    programmed: bool = True
+    """The Gateway's own condition."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedRoute:
+    """The HTTPRoute that carries the traffic."""
+
+    name: str
+    uid: str
+    generation: int
+    resource_version: str
+    owned: bool
+    """Made by us, and so repaired and removed by us."""
+    rule: int | None
+    """Index of our rule in spec.rules; None where no rule has the name."""
+    backends: tuple[ObservedBackend, ...] = ()
+    """Of our rule."""
+    parents: tuple[ObservedParent, ...] = ()
+    parents_wanted: int = 1
+    """Length of spec.parentRefs: each has to accept."""
+    weight_writer: str | None = None
+    """Field manager, other than ours, that wrote our rule last."""
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Totals of one metric in one pod since its process started; integers, never rates."""
+
+    arm: Arm
+    pod_uid: str
+    started: datetime
+    """Start of the container: with the pod's uid it names the process that counts."""
+    metric: str
+    requests: int
+    events: int
+    """Of those requests: failed, slower than the limit, or whatever the metric counts."""
+    revision: str | None = None
+    created: datetime | None = None
+    """Of the pod: one older than the rollout brings counts that are not ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairedScores:
+    """Totals of paired scores of one quality metric, as the prober exposes them."""
+
+    metric: str
+    probe_uid: str
+    """Pod and start of the prober: another one begins at zero."""
+    scores: tuple[tuple[float, float], ...]
+    """Student and teacher, each 0 to 1, oldest first, that were not handed over before."""
+    total: int
+    """Pairs scored since that prober started, the last of `scores` included."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedMetrics:
+    """What was measured in this pass, or why nothing was."""
+
+    counts: tuple[Counts, ...] = ()
+    scores: tuple[PairedScores, ...] = ()
+    problems: Mapping[str, str] = field(default_factory=dict)
+    """Metric to the reason why it has no numbers: endpoint unreachable, no such bucket, stale."""
+    read: bool = True
+    """False: this pass did not ask (a pass that a watch has woken need not)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedArtifact:
+    """The student's artifact, as the referenced DistillationJob or the spec names it."""
+
+    uri: str | None = None
+    digest: str | None = None
+    problem: str | None = None
+    """Why there is none yet or never will be."""
+    final: bool = False
+    """The problem will not pass by waiting: the job has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherRollout:
+    """Another rollout that names the same rule of the same route."""
+
+    name: str
+    created: datetime
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """What the API server would not take in the pass before."""
+
+    children: tuple[RefusedChild, ...] = ()
+    route: str | None = None
+    """Its message where it refused the weights: a webhook, missing rights."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteEdit:
+    """A guarded JSON patch of an HTTPRoute: `test` operations first, then the changes.
+
+    The API server refuses it whole where anything has moved since it was read.
+    """
+
+    name: str
+    operations: tuple[Manifest, ...]
+    sentence: str
+    """What it does, for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """Who a child is that stays as it is."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the operator was configured with, as far as decisions about rollouts depend on it."""
+
+    server_image: str
+    prober_image: str
+    look_interval: timedelta = timedelta(seconds=10)
+    """Pause between two looks while a rollout moves; no single look adds more time than this."""
+    image_volumes: bool = True
+    """False: the cluster is older than image volumes, so an init container copies the model."""
+    deletion_deadline: timedelta = timedelta(minutes=2)
+    """Longest time that a deleted rollout holds its namespace to hand traffic back."""

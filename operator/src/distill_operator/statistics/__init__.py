@@ -1,0 +1,1 @@
+"""Pure statistics of a rollout: from counts and paired scores to verdicts with numbers."""

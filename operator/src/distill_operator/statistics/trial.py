@@ -1,0 +1,66 @@
+"""The evidence of one rate, kept over a whole rollout as a row of sequential tests.
+
+A test that found the student fine begins anew. Otherwise the credit of a long good time would have
+to be used up before a sudden fault shows; with new rounds, a student that begins to fail half of
+its requests is found within some 30 of them, whatever came before. Each round has its own part of
+alpha (`budget.alpha_of_round`), so all rounds together keep it.
+"""
+
+from dataclasses import dataclass, replace
+
+from distill_operator.statistics import budget, sprt
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Counts of the round under way, of all rounds, and whether one of them ended well.
+
+    rounds: that have ended. accepted: requests of all rounds when the student was last found
+    fine, or None.
+    """
+
+    requests: int = 0
+    failures: int = 0
+    rounds: int = 0
+    accepted: int | None = None
+    all_requests: int = 0
+    all_failures: int = 0
+
+
+def add(trial: Trial, requests: int, failures: int) -> Trial:
+    """Take in the counts of one look."""
+    if not 0 <= failures <= requests:
+        raise ValueError(
+            f"{failures} failures of {requests} requests: expected none below 0 and no more"
+            " failures than requests. Read both counters at the same time"
+        )
+    return replace(
+        trial,
+        requests=trial.requests + requests,
+        failures=trial.failures + failures,
+        all_requests=trial.all_requests + requests,
+        all_failures=trial.all_failures + failures,
+    )
+
+
+def design_of_round(design: sprt.Design, trial: Trial) -> sprt.Design:
+    """Return the design of the round under way: the same rates, this round's part of alpha."""
+    return replace(design, alpha=budget.alpha_of_round(design.alpha, trial.rounds))
+
+
+def decide(trial: Trial, design: sprt.Design, *, effect: float = 1.0) -> sprt.Decision:
+    """Say what the round under way proves."""
+    current = design_of_round(design, trial)
+    return sprt.decide(current, trial.requests, trial.failures, effect=effect)
+
+
+def settle(trial: Trial, design: sprt.Design, *, effect: float = 1.0) -> Trial:
+    """End the round if it found the student fine; leave everything else as it is."""
+    if decide(trial, design, effect=effect) is sprt.Decision.ACCEPT:
+        return replace(renew(trial), accepted=trial.all_requests)
+    return trial
+
+
+def renew(trial: Trial) -> Trial:
+    """End the round without a finding: its counts were the environment's fault."""
+    return replace(trial, requests=0, failures=0, rounds=trial.rounds + 1)

@@ -213,8 +213,11 @@ class Settings:
 
     server_image: str
     prober_image: str
-    look_interval: timedelta = timedelta(seconds=10)
-    """Pause between two looks while a rollout moves; no single look adds more time than this."""
+    look_interval: timedelta = timedelta(seconds=2)
+    """Pause between two looks while a rollout moves."""
+    write_interval: timedelta = timedelta(seconds=10)
+    """Pause between two status writes that carry numbers only: until then the next look counts
+    from what was written last. No single look adds more than one and a half of it to a clock."""
     image_volumes: bool = True
     """False: the cluster is older than image volumes, so an init container copies the model."""
     deletion_deadline: timedelta = timedelta(minutes=2)

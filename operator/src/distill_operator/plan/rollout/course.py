@@ -1,0 +1,203 @@
+"""One pass through the machine: evidence, clocks, signals, at most one transition, its weight."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from distill_operator.plan.rollout import (
+    clocks,
+    evidence,
+    judgement,
+    moves,
+    readiness,
+    shares,
+    signals,
+    traffic,
+)
+from distill_operator.plan.rollout.clocks import Lived
+from distill_operator.plan.rollout.evidence import Epoch, Evidence, Taken
+from distill_operator.plan.rollout.judgement import Found, Judgement
+from distill_operator.plan.rollout.memory import Memory, Split
+from distill_operator.plan.rollout.model import (
+    WHOLE,
+    Arm,
+    ObservedArm,
+    ObservedArtifact,
+    ObservedMetrics,
+    ObservedRoute,
+    Refusals,
+    RouteEdit,
+    Settings,
+)
+from distill_operator.plan.rollout.phases import SERVING, Phase, Signal
+from distill_operator.plan.rollout.policy import Policy
+from distill_operator.plan.rollout.situation import Situation
+from distill_operator.plan.rollout.traffic import Backends
+from distill_operator.statistics import split
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one pass sees of a rollout's surroundings."""
+
+    route: ObservedRoute | None
+    backends: Backends
+    arms: Mapping[Arm, ObservedArm]
+    runs: frozenset[Arm]
+    """Arms that are Deployments of ours; the others are Services that somebody else runs."""
+    metrics: ObservedMetrics = field(default_factory=lambda: ObservedMetrics(read=False))
+    artifact: ObservedArtifact = field(default_factory=ObservedArtifact)
+    revision: str | None = None
+    generation: int = 1
+    deleting: bool = False
+    rival: str | None = None
+    refused: Refusals = field(default_factory=Refusals)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a rollout carries from pass to pass."""
+
+    memory: Memory = field(default_factory=Memory)
+    evidence: Evidence = field(default_factory=Evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a pass decided."""
+
+    state: State
+    here: Situation
+    """As it was before the transition, with this pass's clocks."""
+    why: Mapping[Signal, str]
+    """Every signal that held."""
+    found: Found
+    """The finding of each metric."""
+    edit: RouteEdit | None = None
+
+
+def go(state: State, policy: Policy, look: Look, settings: Settings, *, now: datetime) -> Outcome:
+    """Decide one pass. Pure: the same arguments give the same outcome."""
+    taken, found, kept = _measured(state, policy, look, now=now)
+    told = judgement.together(found, read=look.metrics.read)
+    here = _situation(state.memory, policy, look, told)
+    here = replace(here, memory=_lived(here, taken.requests, settings, now=now))
+    why = signals.of(here)
+    memory = moves.move(here, why, now=now)
+    after = State(memory, _kept(kept, here, memory, policy))
+    return _weighed(Outcome(after, here, why, found), look)
+
+
+def _measured(
+    state: State, policy: Policy, look: Look, *, now: datetime
+) -> tuple[Taken, Found, Evidence]:
+    """Take in and judge; before the student has traffic there is nothing to measure."""
+    memory = state.memory
+    serving = memory.phase in SERVING and memory.began is not None
+    metrics = look.metrics if serving else ObservedMetrics(read=False)
+    pods = frozenset(pod.uid for arm in look.arms.values() for pod in arm.pods)
+    epoch = Epoch(memory.began or now, pods)
+    taken = evidence.take(state.evidence, metrics, policy, epoch, now=now)
+    found, kept = evidence.judge(taken, policy, read=metrics.read, per_second=per_second(memory))
+    return taken, found, kept
+
+
+def per_second(memory: Memory) -> float | None:
+    """Return the student's requests a second in this step; None before any are seen."""
+    seconds = memory.clocks.soak
+    return memory.step_requests / seconds if seconds > 0 and memory.step_requests else None
+
+
+def _kept(found: Evidence, here: Situation, memory: Memory, policy: Policy) -> Evidence:
+    """Return the evidence that goes on after a transition."""
+    if memory.epoch != here.memory.epoch:
+        return Evidence()
+    if memory.step != here.memory.step:
+        return evidence.of_next_step(found, policy.metrics)
+    return found
+
+
+def _situation(memory: Memory, policy: Policy, look: Look, told: Judgement) -> Situation:
+    revisions = {arm: memory.revision if arm in look.runs else None for arm in Arm}
+    teacher, student = (
+        readiness.look(look.arms.get(arm, ObservedArm()), revisions[arm]) for arm in Arm
+    )
+    return Situation(
+        memory=memory,
+        policy=policy,
+        route=traffic.look(look.route, look.backends),
+        student=student,
+        teacher=teacher,
+        judgement=told,
+        artifact=look.artifact,
+        revision=look.revision,
+        generation=look.generation,
+        deleting=look.deleting,
+        rival=look.rival,
+        mismatch=mismatch(memory),
+        refused=look.refused,
+    )
+
+
+def mismatch(memory: Memory) -> str | None:
+    """Return how the measured split differs from the configured one, if it surely does."""
+    weight, counted = memory.weights.desired, memory.split
+    if not 0 < weight < WHOLE or not memory.weights.confirmed:
+        return None
+    if not split.mismatch((counted.teacher, counted.student), (WHOLE - weight, weight)):
+        return None
+    total = counted.teacher + counted.student
+    return (
+        f"the student was sent {counted.student / total:.1%} of {total:,} requests where its weight"
+        f" is {weight / 10:g}%"
+    )
+
+
+def _lived(here: Situation, requests: Split, settings: Settings, *, now: datetime) -> Memory:
+    """Return the memory after the time and the requests of this look."""
+    memory = here.memory
+    ticked = clocks.tick(memory.clocks, _found(here), settings.write_interval, now=now)
+    counted, seen = memory.split, memory.step_requests
+    if memory.weights.confirmed and here.route.carried and not here.foreign:
+        counted = Split(counted.teacher + requests.teacher, counted.student + requests.student)
+        seen += requests.student
+    return replace(memory, clocks=ticked, split=counted, step_requests=seen)
+
+
+def _found(here: Situation) -> Lived:
+    """Return what held in this look, for the clocks that run on it."""
+    preparing, told = here.phase is Phase.PREPARING, here.judgement
+    both = here.student.rolled_out and here.teacher.rolled_out
+    waits = here.phase in (Phase.PREPARING, Phase.PROGRESSING, Phase.PROMOTING)
+    settled = here.verified and (both or not preparing)
+    asked = told.fresh or told.missing is not None
+    return Lived(
+        verified=here.verified and not here.foreign,
+        ready=both if preparing else here.student.ready > 0,
+        down=here.phase in SERVING and here.student.ready == 0,
+        outage=told.missing is not None if asked else None,
+        # A dead teacher, a person or a foreign hand keeps it waiting through no fault of its own.
+        stalled=waits and not settled and not here.conflict and not _teacher_down(here),
+        retaining=here.phase is Phase.PROMOTED,
+    )
+
+
+def _teacher_down(here: Situation) -> bool:
+    return here.phase is not Phase.PREPARING and here.teacher.ready == 0
+
+
+def _weighed(decided: Outcome, look: Look) -> Outcome:
+    """Return the outcome with the weight that the new phase asks for, and its patch."""
+    memory, here = decided.state.memory, decided.here
+    wanted = shares.desired(memory, here)
+    if wanted is None:
+        return decided
+    stays = memory.phase in (here.phase, Phase.PAUSED)
+    if here.conflict and stays and not shares.safety(wanted, here):
+        return decided
+    fights = here.foreign and memory.phase is here.phase
+    memory = moves.weigh(memory, wanted, on_route=here.route.share, foreign=fights)
+    edit = traffic.edit(
+        look.route, look.backends, memory.weights.desired, owns=here.policy.owns_route
+    )
+    return replace(decided, state=replace(decided.state, memory=memory), edit=edit)

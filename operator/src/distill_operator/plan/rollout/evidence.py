@@ -1,0 +1,216 @@
+"""The evidence of a rollout: counters of pods and pairs of scores taken in, and judged."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from distill_operator.plan.rollout.judgement import Found
+from distill_operator.plan.rollout.memory import Split
+from distill_operator.plan.rollout.model import Arm, Counts, ObservedMetrics, PairedScores
+from distill_operator.plan.rollout.policy import Metric, Policy
+from distill_operator.statistics import comparison, deltas, quality, rate
+from distill_operator.statistics.deltas import Ledger, Sample
+
+TOTAL = "requests"
+"""The counter of all requests of a container, whatever metric they belong to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far the pairs of one prober were taken in."""
+
+    probe_uid: str
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is kept of what was measured since the epoch began."""
+
+    ledgers: Mapping[Arm, Ledger] = field(default_factory=dict)
+    rates: Mapping[str, rate.State] = field(default_factory=dict)
+    qualities: Mapping[str, quality.State] = field(default_factory=dict)
+    positions: Mapping[str, Position] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The evidence after one look, and what that look brought."""
+
+    evidence: Evidence
+    requests: Split = field(default_factory=Split)
+    """Of each arm, warm or not: what the gateway sent there."""
+    measured: frozenset[str] = frozenset()
+    """Metrics that have numbers of the student in this look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What belongs to the evidence: since when, and of which pods that still exist."""
+
+    began: datetime
+    pods: frozenset[str]
+    """Uids of the pods of both arms."""
+
+
+def take(
+    before: Evidence, seen: ObservedMetrics, policy: Policy, epoch: Epoch, *, now: datetime
+) -> Taken:
+    """Take in one look; what was taken in before adds nothing, as counters are compared."""
+    if not seen.read:
+        return Taken(before)
+    ledgers, gained = _counted(before, seen, policy, epoch, now=now)
+    after = replace(
+        before,
+        ledgers=ledgers,
+        rates=_rates(before, policy, gained, now=now),
+        qualities=_qualities(before, policy, seen.scores),
+        positions=_positions(before, seen.scores),
+    )
+    requests = Split(*(_arrived(after, arm) - _arrived(before, arm) for arm in Arm))
+    return Taken(after, requests, _measured(seen))
+
+
+def _counted(
+    before: Evidence, seen: ObservedMetrics, policy: Policy, epoch: Epoch, *, now: datetime
+) -> tuple[Mapping[Arm, Ledger], Mapping[Arm, deltas.Counts]]:
+    """Return the ledgers after this look, and what each arm gained."""
+    rules = deltas.Rules(
+        began=epoch.began.timestamp(),
+        warm_requests=policy.warm_requests,
+        warm_seconds=policy.warm_seconds,
+    )
+    ledgers: dict[Arm, Ledger] = {}
+    gained: dict[Arm, deltas.Counts] = {}
+    for arm in Arm:
+        known = before.ledgers.get(arm, Ledger())
+        samples = tuple(_samples(seen.counts, arm, now=now))
+        alive = _alive(known, samples, epoch.pods)
+        ledgers[arm], gained[arm] = deltas.advance(known, samples, rules, alive=alive)
+    return ledgers, gained
+
+
+def _alive(known: Ledger, samples: Iterable[Sample], pods: frozenset[str]) -> set[str]:
+    """Return the series that may still come back: of pods that exist, each pod's newest process."""
+    newest: dict[str, tuple[float, str]] = {}
+    sampled = {sample.series for sample in samples}
+    for key in known.series.keys() | sampled:
+        uid, _, started = key.rpartition("/")
+        newest[uid] = max(newest.get(uid, (0.0, "")), (float(started), key))
+    return {key for uid, (_, key) in newest.items() if uid in pods or key in sampled}
+
+
+def _samples(counts: Iterable[Counts], arm: Arm, *, now: datetime) -> Iterable[Sample]:
+    """Yield one sample for each container: the counters of all metrics, and the requests."""
+    found: dict[tuple[str, datetime], dict[str, int]] = {}
+    for entry in counts:
+        if entry.arm is not arm:
+            continue
+        counters = found.setdefault((entry.pod_uid, entry.started), {})
+        counters[_requests(entry.metric)] = entry.requests
+        counters[_events(entry.metric)] = entry.events
+        counters[TOTAL] = max(counters.get(TOTAL, 0), entry.requests)
+    for (uid, started), counters in found.items():
+        series = f"{uid}/{int(started.timestamp())}"
+        yield Sample(series, started.timestamp(), now.timestamp(), counters)
+
+
+def _requests(metric: str) -> str:
+    return f"{metric}/requests"
+
+
+def _events(metric: str) -> str:
+    return f"{metric}/events"
+
+
+def _arrived(evidence: Evidence, arm: Arm) -> int:
+    ledger = evidence.ledgers.get(arm, Ledger())
+    return ledger.totals.get(TOTAL, 0) + ledger.set_aside.get(TOTAL, 0)
+
+
+def _rates(
+    before: Evidence, policy: Policy, gained: Mapping[Arm, deltas.Counts], *, now: datetime
+) -> Mapping[str, rate.State]:
+    states = dict(before.rates)
+    for metric in policy.metrics:
+        if isinstance(metric.rule, rate.Rule):
+            student, teacher = (
+                _arm(gained[arm], metric.name) for arm in (Arm.STUDENT, Arm.TEACHER)
+            )
+            state = states.get(metric.name, rate.State())
+            states[metric.name] = rate.add(state, now.timestamp(), student, teacher, metric.rule)
+    return states
+
+
+def _arm(gained: deltas.Counts, metric: str) -> comparison.Arm:
+    requests, events = gained.get(_requests(metric), 0), gained.get(_events(metric), 0)
+    # Two counters of a busy process are never read at the very same moment.
+    return comparison.Arm(requests, min(events, requests))
+
+
+def _qualities(
+    before: Evidence, policy: Policy, scores: Iterable[PairedScores]
+) -> Mapping[str, quality.State]:
+    states = dict(before.qualities)
+    rules = {m.name: m.rule for m in policy.metrics if isinstance(m.rule, quality.Rule)}
+    for entry in scores:
+        rule = rules.get(entry.metric)
+        if rule is not None:
+            state = states.get(entry.metric, quality.State())
+            states[entry.metric] = quality.add(state, _new(before, entry), rule)
+    return states
+
+
+def _new(before: Evidence, entry: PairedScores) -> tuple[tuple[float, float], ...]:
+    """Return the pairs that were not taken in before; those lost in between stay lost."""
+    known = before.positions.get(entry.metric)
+    if known is None or known.probe_uid != entry.probe_uid:
+        return entry.scores
+    fresh = max(0, entry.total - known.total)
+    return entry.scores[-fresh:] if fresh else ()
+
+
+def _positions(before: Evidence, scores: Iterable[PairedScores]) -> Mapping[str, Position]:
+    told = {entry.metric: Position(entry.probe_uid, entry.total) for entry in scores}
+    return {**before.positions, **told}
+
+
+def _measured(seen: ObservedMetrics) -> frozenset[str]:
+    counted = {c.metric for c in seen.counts if c.arm is Arm.STUDENT}
+    return frozenset((counted | {s.metric for s in seen.scores}) - seen.problems.keys())
+
+
+def judge(
+    taken: Taken, policy: Policy, *, read: bool, per_second: float | None
+) -> tuple[Found, Evidence]:
+    """Judge each metric as it stands; returns the findings, and the evidence to go on with.
+
+    read: metrics were asked for in this look; one without numbers then has no verdict.
+    """
+    found, evidence = [], taken.evidence
+    rates, qualities = dict(evidence.rates), dict(evidence.qualities)
+    for metric in policy.metrics:
+        silent = read and metric.name not in taken.measured
+        if isinstance(metric.rule, rate.Rule):
+            state = rates.get(metric.name, rate.State())
+            finding, rates[metric.name] = (
+                (rate.unavailable(state, metric.rule), state)
+                if silent
+                else rate.judge(state, metric.rule, per_second=per_second)
+            )
+        else:
+            paired = qualities.get(metric.name, quality.State())
+            finding, qualities[metric.name] = (
+                (quality.unavailable(paired, metric.rule), paired)
+                if silent
+                else quality.judge(paired, metric.rule)
+            )
+        found.append((metric, finding))
+    return found, replace(evidence, rates=rates, qualities=qualities) if read else evidence
+
+
+def of_next_step(evidence: Evidence, metrics: Iterable[Metric]) -> Evidence:
+    """Return the evidence at a new step: what depends on the load begins anew."""
+    anew = {metric.name for metric in metrics if metric.per_step}
+    kept = {name: state for name, state in evidence.rates.items() if name not in anew}
+    return replace(evidence, rates=kept)

@@ -1,0 +1,81 @@
+"""What the measurements say about a rollout as a whole, in the form that movement needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from distill_operator.plan.rollout.policy import Metric, OnRegression
+from distill_operator.statistics import verdict as verdicts
+from distill_operator.statistics import words
+from distill_operator.statistics.verdict import Finding, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdicts of all metrics put together."""
+
+    verdict: Verdict = Verdict.NO_DATA
+    """Over the metrics that move traffic."""
+    sentence: str = "nothing was measured yet"
+    """What was found, or what is still needed, with numbers."""
+    rollback: str | None = None
+    """The finding that takes the student's traffic away."""
+    pause: str | None = None
+    """The finding that asks a person."""
+    warnings: tuple[str, ...] = ()
+    """Findings that are told and move nothing."""
+    fault: str | None = None
+    """Both arms fail alike: nothing is learnt about the student until that has passed."""
+    missing: str | None = None
+    """Why a critical metric has no numbers."""
+    fresh: bool = False
+    """Every critical metric was read in this pass."""
+    eta_seconds: float | None = None
+    """Until the last undecided metric is expected to be decided."""
+
+
+type Found = Sequence[tuple[Metric, Finding]]
+
+
+def together(found: Found, *, read: bool) -> Judgement:
+    """Put the findings of one look together; read: metrics were asked for in this look."""
+    moving = [(m, f) for m, f in found if m.on_regression is not OnRegression.WARN]
+    silent = [f for _, f in moving if f.critical and f.verdict is Verdict.NO_DATA]
+    faults = [f for _, f in moving if f.verdict is Verdict.ENVIRONMENT_FAULT]
+    slowest = verdicts.slowest(f for _, f in moving)
+    return Judgement(
+        verdict=verdicts.combine(f for _, f in moving),
+        sentence=_sentence(moving),
+        rollback=_first(moving, OnRegression.ROLLBACK),
+        pause=_first(moving, OnRegression.PAUSE),
+        warnings=tuple(_warnings(found)),
+        fault=words.explain(faults[0]) if faults else None,
+        missing=words.explain(silent[0]) if read and silent else None,
+        fresh=read and not silent,
+        eta_seconds=slowest.seconds if slowest else None,
+    )
+
+
+def _first(found: Found, action: OnRegression) -> str | None:
+    """Return the first regression that calls for an action, in words."""
+    for metric, finding in found:
+        if finding.verdict is Verdict.REGRESSED and metric.on_regression is action:
+            return words.explain(finding)
+    return None
+
+
+def _warnings(found: Found) -> list[str]:
+    return [
+        words.explain(finding)
+        for metric, finding in found
+        if finding.warn
+        or (finding.verdict is Verdict.REGRESSED and metric.on_regression is OnRegression.WARN)
+    ]
+
+
+def _sentence(found: Found) -> str:
+    """Explain the critical findings that hold the rollout up; all of them where none does."""
+    critical = [f for _, f in found if f.critical]
+    if not critical:
+        return "no metric is critical"
+    open_ones = [f for f in critical if f.verdict is not Verdict.HEALTHY]
+    return " ".join(words.explain(f) for f in open_ones or critical)

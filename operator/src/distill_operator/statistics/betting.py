@@ -69,8 +69,9 @@ class Wealth:
 def play(wealth: Wealth, xs: Iterable[float], *, fair: float, alpha: float) -> Wealth:
     """Bet on each value of X in turn; in pieces or in one go, the result is the same."""
     pairs, total, squares, logged = wealth.pairs, wealth.total, wealth.squares, wealth.log_wealth
+    spent, most = _stakes(fair, alpha)
     for x in xs:
-        stake = _stake(pairs, squares, fair=fair, alpha=alpha)
+        stake = _stake(pairs, squares, spent, most)
         logged += math.log1p(stake * (x - fair))
         pairs += 1
         total += x
@@ -80,7 +81,7 @@ def play(wealth: Wealth, xs: Iterable[float], *, fair: float, alpha: float) -> W
 
 def bet(wealth: Wealth, pairs: Iterable[tuple[float, float]], on: Bet) -> Wealth:
     """Bet on pairs of scores, (student, teacher)."""
-    return play(wealth, (on.value(s, t) for s, t in pairs), fair=on.fair, alpha=on.alpha)
+    return play(wealth, [on.value(s, t) for s, t in pairs], fair=on.fair, alpha=on.alpha)
 
 
 def bound(alpha: float) -> float:
@@ -98,8 +99,9 @@ def pairs_to_decide(wealth: Wealth, on: Bet, *, log_bound: float) -> int | None:
     mean = wealth.total / wealth.pairs
     variance = wealth.squares / wealth.pairs
     gain, at, stride = mean - on.fair, wealth, 1
+    spent, most = _stakes(on.fair, on.alpha)
     while at.log_wealth < log_bound:
-        stake = _stake(at.pairs, at.squares, fair=on.fair, alpha=on.alpha)
+        stake = _stake(at.pairs, at.squares, spent, most)
         # E[ln(1 + stake (X - m))] up to its second order.
         growth = stake * gain - stake**2 * (variance + gain**2) / 2
         more = at.pairs + stride
@@ -115,9 +117,14 @@ def pairs_to_decide(wealth: Wealth, on: Bet, *, log_bound: float) -> int | None:
     return at.pairs - wealth.pairs
 
 
-def _stake(pairs: int, squares: float, *, fair: float, alpha: float) -> float:
-    """Return the predictable plug-in stake of the next bet, from past pairs only."""
-    turn = pairs + 1
-    variance = (0.25 + squares) / turn
-    bold = math.sqrt(2 * math.log(1 / alpha) / (variance * turn * math.log(turn + 1)))
-    return min(bold, BOLDNESS / fair)
+def _stakes(fair: float, alpha: float) -> tuple[float, float]:
+    """Return what all stakes of a game share: 2 ln(1/alpha), and the most that is staked."""
+    return 2 * math.log(1 / alpha), BOLDNESS / fair
+
+
+def _stake(pairs: int, squares: float, spent: float, most: float) -> float:
+    """Return the predictable plug-in stake of the next bet, from past pairs only.
+
+    sqrt(2 ln(1/alpha) / (variance t ln(t+1))), where variance t = 1/4 + the sum of squares.
+    """
+    return min(most, math.sqrt(spent / ((0.25 + squares) * math.log(pairs + 2))))

@@ -7,6 +7,7 @@ arms alike (a shared database, the gateway, a burst of bad requests) cancels out
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from distill_operator.statistics import budget, sprt
 
@@ -78,19 +79,25 @@ def add(contest: Contest, student: Arm, teacher: Arm, design: Design) -> Contest
         return contest
     share = student.requests / (student.requests + teacher.requests)
     worse = chance(share, design.ratio)
-    return replace(
-        contest,
-        llr=contest.llr
-        + student.failures * math.log(worse / share)
-        + teacher.failures * math.log((1 - worse) / (1 - share)),
-        student_failures=contest.student_failures + student.failures,
-        teacher_failures=contest.teacher_failures + teacher.failures,
+    gained = student.failures * math.log(worse / share)
+    gained += teacher.failures * math.log((1 - worse) / (1 - share))
+    return Contest(
+        contest.llr + gained,
+        contest.rounds,
+        contest.accepted,
+        contest.student_failures + student.failures,
+        contest.teacher_failures + teacher.failures,
     )
 
 
 def design_of_round(design: Design, contest: Contest) -> Design:
     """Return the design of the round under way: the same ratio, this round's part of alpha."""
-    return replace(design, alpha=budget.alpha_of_round(design.alpha, contest.rounds))
+    return _of_round(design, contest.rounds)
+
+
+@lru_cache(maxsize=1024)
+def _of_round(design: Design, rounds: int) -> Design:
+    return replace(design, alpha=budget.alpha_of_round(design.alpha, rounds))
 
 
 def decide(contest: Contest, design: Design, *, effect: float = 1.0) -> sprt.Decision:

@@ -1,11 +1,13 @@
 """The design effect: how much less a burst of requests tells than as many independent ones.
 
-D = max(1, sum (k_i - n_i p)^2 / (p (1-p) sum n_i)) over minutes, where k_i of n_i requests failed:
-the variance between minutes beside that of independent requests, weighted by requests because
-the counts of all minutes are added up.
+If failures of the same minute are correlated by rho, k_i failures of n_i requests vary by
+n_i p (1-p) D_i with D_i = 1 + (n_i - 1) rho. The moments of past minutes give
+D = sum (k_i - n_i p)^2 / (p (1-p) sum n_i), weighted by requests because the counts of all minutes
+are added up. More traffic means longer bursts: what is certain of rho is scaled to the newest.
 """
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field
 
 MINUTES = 10
 """Minutes before an estimate is believed."""
@@ -17,7 +19,7 @@ MOST = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Minutes:
-    """Sums over whole minutes: requests n, failures k, and their products."""
+    """Sums over whole minutes: requests n, failures k, their products; and n of the newest."""
 
     minutes: int = 0
     requests: int = 0
@@ -25,6 +27,7 @@ class Minutes:
     requests_squared: int = 0
     failures_squared: int = 0
     products: int = 0
+    newest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +37,22 @@ class Clock:
     minute: int | None = None
     requests: int = 0
     failures: int = 0
-    before: Minutes = Minutes()
+    before: Minutes = field(default_factory=Minutes)
 
 
 def add(clock: Clock, at: float, requests: int, failures: int) -> Clock:
     """Take in the counts of a look at `at` seconds; a minute counts once it is over."""
     minute = int(at // 60)
     if clock.minute is None or minute <= clock.minute:
-        return replace(
-            clock,
-            minute=minute if clock.minute is None else clock.minute,
-            requests=clock.requests + requests,
-            failures=clock.failures + failures,
-        )
+        # A clock that jumped back adds to the minute it came from.
+        kept = minute if clock.minute is None else clock.minute
+        return Clock(kept, clock.requests + requests, clock.failures + failures, clock.before)
     return Clock(minute, requests, failures, _close(clock))
+
+
+def skip(clock: Clock) -> Clock:
+    """Forget the minute under way: what happened in it was the environment's fault."""
+    return Clock(clock.minute, 0, 0, clock.before)
 
 
 def effect(minutes: Minutes) -> float:
@@ -59,7 +64,17 @@ def effect(minutes: Minutes) -> float:
     # sum (k_i - n_i p)^2, with one degree of freedom spent on p
     squares = minutes.failures_squared - 2 * p * minutes.products + p**2 * minutes.requests_squared
     between = squares * minutes.minutes / (minutes.minutes - 1)
-    return min(MOST, max(1.0, between / (n * p * (1 - p))))
+    mean = between / (n * p * (1 - p))
+    return min(MOST, max(1.0, mean, _scaled(minutes, mean, p)))
+
+
+def _scaled(minutes: Minutes, mean: float, p: float) -> float:
+    """Scale the effect to the newest minute, less one standard error that chance would bring."""
+    typical = minutes.requests_squared / minutes.requests
+    # Var (k - np)^2 / (np(1-p)) is about 2 + 1/(np) for independent requests.
+    error = math.sqrt((2 + 1 / (typical * p)) / minutes.minutes)
+    rho = (mean - 1 - error) / max(1.0, typical - 1)
+    return 1 + (minutes.newest - 1) * rho
 
 
 def _close(clock: Clock) -> Minutes:
@@ -74,4 +89,5 @@ def _close(clock: Clock) -> Minutes:
         sums.requests_squared + n * n,
         sums.failures_squared + k * k,
         sums.products + n * k,
+        n,
     )

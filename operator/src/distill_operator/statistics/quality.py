@@ -9,6 +9,7 @@ called healthy with probability beta at most.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from distill_operator.statistics import betting, budget, confidence
 from distill_operator.statistics.betting import Bet, Direction, Wealth
@@ -72,27 +73,24 @@ class State:
 
 def bets(state: State, rule: Rule) -> tuple[Bet, Bet]:
     """Return what this round bets on: that quality fell, and that it holds."""
-    alpha = budget.alpha_of_round(rule.alpha, state.rounds)
-    below = Bet(rule.fine, Direction.BELOW, alpha)
-    return below, Bet(rule.limit, Direction.ABOVE, rule.beta)
+    return _of_round(rule, state.rounds)
+
+
+@lru_cache(maxsize=1024)
+def _of_round(rule: Rule, rounds: int) -> tuple[Bet, Bet]:
+    alpha = budget.alpha_of_round(rule.alpha, rounds)
+    return Bet(rule.fine, Direction.BELOW, alpha), Bet(rule.limit, Direction.ABOVE, rule.beta)
 
 
 def add(state: State, pairs: Sequence[Pair], rule: Rule) -> State:
     """Take in pairs of scores (student, teacher) of the same prompts, in the order they came."""
     fell, holds = bets(state, rule)
-    sums = state.sums
-    return replace(
-        state,
-        fell=betting.bet(state.fell, pairs, fell),
-        holds=betting.bet(state.holds, pairs, holds),
-        sums=Sums(
-            sums.pairs + len(pairs),
-            sums.student + sum(s for s, _ in pairs),
-            sums.teacher + sum(t for _, t in pairs),
-            sums.student_squared + sum(s * s for s, _ in pairs),
-            sums.teacher_squared + sum(t * t for _, t in pairs),
-            sums.products + sum(s * t for s, t in pairs),
-        ),
+    return State(
+        betting.bet(state.fell, pairs, fell),
+        betting.bet(state.holds, pairs, holds),
+        state.rounds,
+        state.accepted,
+        _summed(state.sums, pairs),
     )
 
 
@@ -144,6 +142,17 @@ def retention(sums: Sums, *, level: float, planned: int) -> tuple[float, Interva
     width = confidence.half_width(sums.pairs, deviation, alpha=level, planned=planned)
     width /= sums.teacher / sums.pairs
     return ratio, Interval(max(0.0, ratio - width), ratio + width)
+
+
+def _summed(sums: Sums, pairs: Sequence[Pair]) -> Sums:
+    return Sums(
+        sums.pairs + len(pairs),
+        sums.student + sum([s for s, _ in pairs]),
+        sums.teacher + sum([t for _, t in pairs]),
+        sums.student_squared + sum([s * s for s, _ in pairs]),
+        sums.teacher_squared + sum([t * t for _, t in pairs]),
+        sums.products + sum([s * t for s, t in pairs]),
+    )
 
 
 def _evidence(state: State, rule: Rule) -> Evidence:

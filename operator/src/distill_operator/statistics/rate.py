@@ -87,7 +87,7 @@ def decide(state: State, rule: Rule) -> tuple[sprt.Decision, Verdict]:
 def after(state: State, rule: Rule, decision: sprt.Decision, verdict: Verdict) -> State:
     """Return the state for the next look: a round that has ended makes room for the next."""
     effect = effect_of(state, rule)
-    contest = state.contest
+    contest, clock = state.contest, state.clock
     if rule.contest is not None:
         contest = comparison.settle(contest, rule.contest, effect=effect)
     student, teacher = trial.settle(state.student, rule.design, effect=effect), state.teacher
@@ -95,10 +95,11 @@ def after(state: State, rule: Rule, decision: sprt.Decision, verdict: Verdict) -
     if verdict is Verdict.ENVIRONMENT_FAULT:
         # The contest goes on: it alone can tell that the student is worse in spite of the fault.
         student, teacher = trial.renew(student), trial.renew(teacher)
-    elif decision is sprt.Decision.ACCEPT and _rejects(state.teacher, rule, effect):
+        clock = dispersion.skip(clock)
+    elif decision is sprt.Decision.ACCEPT and _rejects(teacher, rule, effect):
         # What the teacher did before must not excuse the student later.
         teacher = trial.renew(teacher)
-    return replace(state, student=student, teacher=teacher, contest=contest)
+    return State(student, teacher, contest, clock)
 
 
 def effect_of(state: State, rule: Rule) -> float:

@@ -7,6 +7,7 @@ alpha (`budget.alpha_of_round`), so all rounds together keep it.
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from distill_operator.statistics import budget, sprt
 
@@ -34,18 +35,24 @@ def add(trial: Trial, requests: int, failures: int) -> Trial:
             f"{failures} failures of {requests} requests: expected none below 0 and no more"
             " failures than requests. Read both counters at the same time"
         )
-    return replace(
-        trial,
-        requests=trial.requests + requests,
-        failures=trial.failures + failures,
-        all_requests=trial.all_requests + requests,
-        all_failures=trial.all_failures + failures,
+    return Trial(
+        trial.requests + requests,
+        trial.failures + failures,
+        trial.rounds,
+        trial.accepted,
+        trial.all_requests + requests,
+        trial.all_failures + failures,
     )
 
 
 def design_of_round(design: sprt.Design, trial: Trial) -> sprt.Design:
     """Return the design of the round under way: the same rates, this round's part of alpha."""
-    return replace(design, alpha=budget.alpha_of_round(design.alpha, trial.rounds))
+    return _of_round(design, trial.rounds)
+
+
+@lru_cache(maxsize=1024)
+def _of_round(design: sprt.Design, rounds: int) -> sprt.Design:
+    return replace(design, alpha=budget.alpha_of_round(design.alpha, rounds))
 
 
 def decide(trial: Trial, design: sprt.Design, *, effect: float = 1.0) -> sprt.Decision:
@@ -57,10 +64,14 @@ def decide(trial: Trial, design: sprt.Design, *, effect: float = 1.0) -> sprt.De
 def settle(trial: Trial, design: sprt.Design, *, effect: float = 1.0) -> Trial:
     """End the round if it found the student fine; leave everything else as it is."""
     if decide(trial, design, effect=effect) is sprt.Decision.ACCEPT:
-        return replace(renew(trial), accepted=trial.all_requests)
+        return _anew(trial, accepted=trial.all_requests)
     return trial
 
 
 def renew(trial: Trial) -> Trial:
     """End the round without a finding: its counts were the environment's fault."""
-    return replace(trial, requests=0, failures=0, rounds=trial.rounds + 1)
+    return _anew(trial, accepted=trial.accepted)
+
+
+def _anew(trial: Trial, *, accepted: int | None) -> Trial:
+    return Trial(0, 0, trial.rounds + 1, accepted, trial.all_requests, trial.all_failures)

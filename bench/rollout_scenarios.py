@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 type Counts = NDArray[np.int64]
 type Scores = NDArray[np.float64]
 TEACHER_SCORE = 0.85
+TEACHER_SLOW = 0.02
 SCORE_CONCENTRATION = 10.0
 """Of the beta distributions of scores: a pair's difference then has a deviation of about 0.12."""
 
@@ -84,19 +85,20 @@ def look(
     told: Scenario, minute: int, weights: Scores, minutes: int, rng: np.random.Generator
 ) -> Seen:
     """Draw what `minutes` from `minute` on bring; weights: the student's share [rollouts]."""
-    requests = rng.poisson(told.per_second * 60 * minutes, len(weights))
+    requests = rng.poisson(told.per_second * 60, (minutes, len(weights)))
     student = rng.binomial(requests, weights)
     teacher = requests - student
-    rates = _rates(told, told.failing(minute), len(weights), rng)
+    # Failures come together within a minute, not within a look.
+    rates = np.array([_rates(told, told.failing(minute), len(weights), rng) for _ in requests])
     size = (len(weights), told.pairs * minutes)
     scores = _beta(np.full(size, TEACHER_SCORE), rng)
     return Seen(
-        student,
-        teacher,
-        rng.binomial(student, rates),
-        rng.binomial(teacher, told.teacher(minute)),
-        rng.binomial(student, told.slow),
-        rng.binomial(teacher, 0.02),
+        student.sum(axis=0),
+        teacher.sum(axis=0),
+        rng.binomial(student, rates).sum(axis=0),
+        rng.binomial(teacher, told.teacher(minute)).sum(axis=0),
+        rng.binomial(student, told.slow).sum(axis=0),
+        rng.binomial(teacher, TEACHER_SLOW).sum(axis=0),
         # The mean given the teacher's score is `kept` of it, so the ratio of means is exact.
         _beta(told.kept * scores, rng),
         scores,

@@ -80,16 +80,22 @@ def test_the_shown_ratio_is_that_of_the_means_with_an_interval():
     assert student.interval.low < 0.96 < student.interval.high
     # half_width(400 pairs, sd of swings .0790569, .05, 500) / .8
     state = quality.add(State(), pairs(0.96, 400), RULE)
-    told = quality.retention(state.sums, level=0.05, planned=500)
-    assert told is not None
-    assert told[1].high - told[0] == pytest.approx(0.0151, abs=0.0002)
+    ratio, interval = quality.retention(state.sums, level=0.05, planned=500)
+    assert ratio is not None
+    assert interval is not None
+    assert interval.high - ratio == pytest.approx(0.0151, abs=0.0002)
 
 
 def test_a_teacher_that_scores_nothing_has_no_ratio():
     state = quality.add(State(), [(0.0, 0.0)] * 4, RULE)
-    assert quality.retention(state.sums, level=0.05, planned=100) is None
+    assert quality.retention(state.sums, level=0.05, planned=100) == (None, None)
     finding, _ = quality.judge(state, RULE)
     assert (finding.student.estimate, finding.verdict) == (None, Verdict.UNDECIDED)
+
+
+def test_a_single_pair_has_no_interval():
+    state = quality.add(State(), [(0.5, 1.0)], RULE)
+    assert quality.retention(state.sums, level=0.05, planned=100) == (0.5, None)
 
 
 def test_a_warning_needs_certainty():

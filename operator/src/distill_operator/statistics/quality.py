@@ -16,6 +16,8 @@ from distill_operator.statistics.betting import Bet, Direction, Wealth
 from distill_operator.statistics.confidence import Interval
 from distill_operator.statistics.verdict import Counted, Evidence, Finding, Forecast, Verdict
 
+NOTHING = 1e-6
+"""A mean score of the teacher below which a ratio to it says nothing."""
 type Pair = tuple[float, float]
 
 
@@ -129,14 +131,17 @@ def after(state: State, rule: Rule) -> State:
     return replace(anew, rounds=state.rounds + 1, accepted=True)
 
 
-def retention(sums: Sums, *, level: float, planned: int) -> tuple[float, Interval] | None:
-    """Return the ratio of mean scores and its interval; None while the teacher scored nothing.
+def retention(sums: Sums, *, level: float, planned: int) -> tuple[float | None, Interval | None]:
+    """Return the ratio of mean scores and its interval.
 
     The interval is that of the mean of s - R t, divided by the teacher's mean (the delta method).
+    A teacher that scored nothing has no ratio, a single pair no interval.
     """
-    if sums.teacher <= 0:
-        return None
+    if sums.teacher <= NOTHING * sums.pairs:
+        return None, None
     ratio = sums.student / sums.teacher
+    if sums.pairs < 2:
+        return ratio, None
     squares = sums.student_squared - 2 * ratio * sums.products + ratio**2 * sums.teacher_squared
     deviation = math.sqrt(max(0.0, squares / sums.pairs))
     width = confidence.half_width(sums.pairs, deviation, alpha=level, planned=planned)
@@ -185,10 +190,8 @@ def _finding(state: State, rule: Rule, verdict: Verdict, per_second: float | Non
 
 
 def _counted(sums: Sums, rule: Rule) -> Counted:
-    found = retention(sums, level=rule.level, planned=rule.planned)
-    if found is None:
-        return Counted(sums.pairs)
-    return Counted(sums.pairs, estimate=found[0], interval=found[1])
+    ratio, interval = retention(sums, level=rule.level, planned=rule.planned)
+    return Counted(sums.pairs, estimate=ratio, interval=interval)
 
 
 def _warns(student: Counted, rule: Rule, evidence: Evidence) -> bool:

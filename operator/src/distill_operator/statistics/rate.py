@@ -144,16 +144,18 @@ def _evidence(state: State, rule: Rule) -> Evidence:
 
 def _finding(state: State, rule: Rule, verdict: Verdict, per_second: float | None) -> Finding:
     evidence, effect = _evidence(state, rule), effect_of(state, rule)
-    student = _counted(state.student, rule, effect, of_round=verdict is Verdict.REGRESSED)
-    undecided = verdict is Verdict.UNDECIDED
+    fault, undecided = verdict is Verdict.ENVIRONMENT_FAULT, verdict is Verdict.UNDECIDED
+    student = _counted(state.student, rule, effect, of_round=fault or verdict is Verdict.REGRESSED)
+    teacher = _counted(state.teacher, rule, effect, of_round=fault)
+    fine, limit = _limits(rule)
     return Finding(
         metric=rule.metric,
         what=rule.what,
         verdict=verdict,
-        limit=rule.design.p1,
-        fine=rule.design.p0,
+        limit=limit,
+        fine=fine,
         student=student,
-        teacher=_counted(state.teacher, rule, 1.0) if state.teacher.all_requests else None,
+        teacher=teacher if state.teacher.all_requests else None,
         evidence=evidence,
         forecast=_forecast(state, rule, evidence, per_second) if undecided else None,
         effect=effect,
@@ -161,7 +163,14 @@ def _finding(state: State, rule: Rule, verdict: Verdict, per_second: float | Non
         warn=_warns(student, rule, evidence),
         exhausted=undecided and _exhausted(state, rule, effect),
         critical=rule.critical,
+        relative=rule.relative,
     )
+
+
+def _limits(rule: Rule) -> tuple[float, float]:
+    if rule.relative and rule.contest is not None:
+        return 1.0, rule.contest.ratio
+    return rule.design.p0, rule.design.p1
 
 
 def _counted(arm: Trial, rule: Rule, effect: float, *, of_round: bool = False) -> Counted:

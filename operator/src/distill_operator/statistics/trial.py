@@ -1,10 +1,10 @@
 """The evidence of one rate, kept over a whole rollout as a row of sequential tests.
 
 A test that found the student fine begins anew. Otherwise the credit of a long good time would have
-to be used up before a sudden fault shows: after a million requests of which 0.2 % failed, ten thousand
-more of which half fail. With new rounds some sixty are enough, a number that grows with the
-logarithm of the rounds only. Each round has its own part of alpha (`budget.alpha_of_round`), so all rounds
-together keep it.
+to be used up before a sudden fault shows: after a million requests of which 0.2 % failed, ten
+thousand more of which half fail. With new rounds some sixty are enough, a number that grows with
+the logarithm of the rounds only. Each round has its own part of alpha (`budget.alpha_of_round`),
+so all rounds together keep it.
 """
 
 from dataclasses import dataclass, replace

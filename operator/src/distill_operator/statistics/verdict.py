@@ -89,7 +89,8 @@ class Finding:
     limit: the rate, or the ratio to the teacher, from which the student is called regressed; fine:
     the one up to which it is called healthy. warn: worth a warning, which moves no traffic.
     exhausted: enough was seen to decide in nearly all cases and it is still open, because the truth
-    lies between `fine` and `limit`; waiting longer helps little.
+    lies between `fine` and `limit`; waiting longer helps little. relative: `fine` and `limit` are
+    multiples of the teacher's rate.
     """
 
     metric: str
@@ -106,6 +107,7 @@ class Finding:
     warn: bool = False
     exhausted: bool = False
     critical: bool = True
+    relative: bool = False
 
 
 def both(one: Verdict, other: Verdict) -> Verdict:

@@ -11,9 +11,9 @@ def explain(finding: Finding) -> str:
     return f"{finding.metric}: {' '.join(part for part in parts if part)}"
 
 
-def forecast(told: Forecast) -> str:
-    """Say how long a decision still takes: "needs about 1,400 more ..., 47 min"."""
-    more = f"needs about {_rounded(told.requests):,} more"
+def forecast(told: Forecast, unit: str = "student requests") -> str:
+    """Say how long a decision still takes: "needs about 1,400 more student requests, 47 min"."""
+    more = f"needs about {_rounded(told.requests):,} more {unit}"
     if told.seconds is None:
         return f"{more} (none arrive at present)"
     return f"{more}, {duration(told.seconds)} at {_rate(told.requests / told.seconds)}"
@@ -30,11 +30,12 @@ def duration(seconds: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share in percent with two significant digits at least: 0.84 %, 12 %, 98.6 %."""
+    """Write a share in percent, with two significant digits at least: 0.84 %, 12.5 %, 0.0045 %."""
     value = 100 * share
-    digits = 1 if value >= 10 else 2 if value >= 0.1 or value == 0 else 4
-    text = f"{value:.{digits}f}".rstrip("0").rstrip(".") if digits else f"{value:.0f}"
-    return f"{text} %"
+    if value < 0.1:
+        value = float(f"{value:.2g}")
+    text = f"{value:.{1 if value >= 10 else 2 if value >= 0.1 else 4}f}"
+    return f"{text.rstrip('0').rstrip('.')} %"
 
 
 def _no_data(finding: Finding) -> str:
@@ -58,7 +59,7 @@ def _seen(finding: Finding) -> str:
 def _kept(finding: Finding) -> str:
     student = finding.student
     if student.estimate is None:
-        return f"an unknown share of the teacher's {finding.what}, which is 0"
+        return f"nothing that can be compared: the teacher's {finding.what} is 0"
     share = f"{percent(student.estimate)} of the teacher's {finding.what}"
     if student.interval is None:
         return share
@@ -74,16 +75,14 @@ def _bounds(counted: Counted, level: float) -> str:
 
 
 def _conclusion(finding: Finding) -> str:
-    limit, fine = percent(finding.limit), percent(finding.fine)
+    fine, limit = _limits(finding)
     match finding.verdict:
         case Verdict.REGRESSED:
-            return (
-                f"Regressed: the limit is {limit}, up to {fine} would be fine.{_teacher(finding)}"
-            )
+            return f"Regressed: fine is {fine}, the limit is {limit}.{_teacher(finding)}"
         case Verdict.ENVIRONMENT_FAULT:
             return (
-                f"This is above the limit of {limit}, but the student is not to blame:"
-                f"{_teacher(finding)} Something that both depend on is at fault."
+                f"That is above the limit of {limit}, but not the student's fault:"
+                f" something that both arms depend on is broken.{_teacher(finding)}"
             )
         case Verdict.HEALTHY:
             return f"Healthy: tested against a limit of {limit}."
@@ -91,23 +90,31 @@ def _conclusion(finding: Finding) -> str:
             return _undecided(finding)
 
 
+def _limits(finding: Finding) -> tuple[str, str]:
+    """Write what is fine, and the limit: rates, shares, or multiples of the teacher's rate."""
+    if finding.relative:
+        return "the teacher's rate", f"{finding.limit:g} times the teacher's rate"
+    side = "more" if finding.student.failures is None else "less"
+    return f"{percent(finding.fine)} or {side}", percent(finding.limit)
+
+
 def _undecided(finding: Finding) -> str:
-    limit, fine = percent(finding.limit), percent(finding.fine)
+    fine, limit = _limits(finding)
     told = f"Undecided between fine ({fine}) and regressed ({limit})"
     if finding.evidence is not None:
         back, on = finding.evidence.towards_rollback, finding.evidence.towards_healthy
         way = (
             f"{back:.0%} of the way to rollback" if back > on else f"{on:.0%} of the way to healthy"
         )
-        told += f", {way}"
+        told += f", {way.replace('%', ' %')}"
     if finding.exhausted:
         return (
-            f"{told}. Enough was seen: the truth lies in between. Promote by hand, or move the"
-            " limits apart."
+            f"{told}. Enough was seen, the truth lies in between: a person has to promote or abort."
         )
     if finding.forecast is None:
         return f"{told}."
-    return f"{told}; {forecast(finding.forecast)}."
+    unit = "pairs" if finding.student.failures is None else "student requests"
+    return f"{told}; {forecast(finding.forecast, unit)}."
 
 
 def _teacher(finding: Finding) -> str:
@@ -115,15 +122,15 @@ def _teacher(finding: Finding) -> str:
     if teacher is None or teacher.failures is None or teacher.estimate is None:
         return ""
     told = f"{teacher.failures:,} of {teacher.count:,} ({percent(teacher.estimate)})"
-    return f" Of the teacher's requests at the same time, {told} {finding.what}."
+    return f" Of the teacher's requests, {told} {finding.what}."
 
 
 def _caution(finding: Finding) -> str:
     told = []
-    if finding.warn and finding.verdict is not Verdict.REGRESSED:
+    if finding.warn and finding.verdict in {Verdict.HEALTHY, Verdict.UNDECIDED}:
         told.append("Warning: this is worse than it should be.")
     if finding.effect > 1.05:
-        told.append(f"Requests come in bursts: {finding.effect:.1f} count as one independent one.")
+        told.append(f"Failures come in bursts, so {finding.effect:.1f} requests count as one.")
     return " ".join(told)
 
 

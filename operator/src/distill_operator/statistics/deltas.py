@@ -16,7 +16,8 @@ class Sample:
     """One scrape of one container's counters.
 
     series: the pod's uid and the container's start, for example "3f0c/1764070000": without the
-    start, a restart shows only where a counter fell. started: that start, by the API server's clock; at: when it was read, by the clock of whoever reads.
+    start, a restart shows only where a counter fell. started: that start, by the API server's
+    clock; at: when it was read, by the clock of whoever reads.
     """
 
     series: str

@@ -315,9 +315,9 @@ def stored_rate(state: rate.State) -> rate.State:
     """Write the state as JSON, as the status of the object does, and read it again."""
     raw = json.loads(json.dumps(dataclasses.asdict(state)))
     clock = raw["clock"] | {"before": Minutes(**raw["clock"]["before"])}
-    return rate.State(
-        Trial(**raw["student"]), Trial(**raw["teacher"]), Contest(**raw["contest"]), Clock(**clock)
-    )
+    parts = {"student": Trial(**raw["student"]), "teacher": Trial(**raw["teacher"])}
+    parts |= {"contest": Contest(**raw["contest"]), "clock": Clock(**clock)}
+    return rate.State(**(raw | parts))
 
 
 def stored_quality(state: quality.State) -> quality.State:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import pytest
-from distill_operator.statistics import comparison, rate, sprt, trial
+from distill_operator.statistics import comparison, rate, sprt, trial, words
 from distill_operator.statistics.comparison import Arm
 from distill_operator.statistics.rate import Rule, State
 from distill_operator.statistics.trial import Trial
@@ -90,8 +90,8 @@ def test_a_story(why: str, looks: Iterable[tuple[Arm, Arm, int]], verdicts: list
 
 def test_a_sudden_fault_is_found_within_forty_requests_after_six_hundred_thousand_good_ones():
     story = Story().then(Arm(60_000, 120), Arm(60_000, 120), times=10)
-    assert story.found[-1].verdict is Verdict.HEALTHY
-    while story.found[-1].verdict is not Verdict.REGRESSED:
+    assert story.verdicts == [Verdict.HEALTHY]
+    while story.verdicts[-1] is not Verdict.REGRESSED:
         story.then(Arm(2, 1), Arm(2))
     told = story.found[-1].student
     assert (told.count, told.failures, told.since) == (36, 18, 600_000)
@@ -104,6 +104,18 @@ def test_evidence_against_it_takes_the_healthy_verdict_back_before_it_regresses(
     assert finding.warn
     assert finding.evidence is not None
     assert 0.5 <= finding.evidence.towards_rollback < 1
+
+
+def test_a_fault_of_both_arms_lasts_until_the_student_is_found_fine_again():
+    story = Story().then(Arm(600), Arm(600), times=5).then(Arm(60, 30), Arm(60, 30))
+    story.then(Arm(), Arm()).then(Arm(3, 1), Arm(3, 1), times=2).then(Arm(60), Arm(60), times=30)
+    assert story.verdicts == [Verdict.HEALTHY, Verdict.ENVIRONMENT_FAULT, Verdict.HEALTHY]
+    faults = [f for f in story.found if f.verdict is Verdict.ENVIRONMENT_FAULT]
+    assert len(faults) > 10
+    assert words.explain(faults[3]).startswith(
+        "errors: 2 of 6 requests of the student after the first 3,060 failed (33.3 %,"
+    )
+    assert "waiting until the student is found fine again, needs about" in words.explain(faults[3])
 
 
 def test_without_a_contest_nobody_is_exonerated():

@@ -18,7 +18,7 @@ BAD: list[tuple[str, tuple[float, float, float, float], str]] = [
 
 
 @pytest.mark.parametrize(("why", "numbers", "words"), BAD, ids=[c[0] for c in BAD])
-def test_a_bad_design_is_refused(why: str, numbers: tuple[float, ...], words: str):
+def test_a_bad_design_is_refused(why: str, numbers: tuple[float, float, float, float], words: str):
     with pytest.raises(ValueError, match=words):
         Design(*numbers)
 

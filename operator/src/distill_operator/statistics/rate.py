@@ -35,12 +35,17 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that is kept of a rate: both arms, their contest, and the minutes."""
+    """All that is kept of a rate: both arms, their contest, and the minutes.
+
+    fault: the environment was at fault, and the student has not been found fine since. Looks come
+    faster than requests do: without it, the verdict would flap while the fault lasts.
+    """
 
     student: Trial = field(default_factory=Trial)
     teacher: Trial = field(default_factory=Trial)
     contest: Contest = field(default_factory=Contest)
     clock: dispersion.Clock = field(default_factory=dispersion.Clock)
+    fault: bool = False
 
 
 def add(state: State, at: float, student: Arm, teacher: Arm, rule: Rule) -> State:
@@ -53,6 +58,7 @@ def add(state: State, at: float, student: Arm, teacher: Arm, rule: Rule) -> Stat
         trial.add(state.teacher, teacher.requests, teacher.failures),
         contest,
         dispersion.add(state.clock, at, student.requests, student.failures),
+        state.fault,
     )
 
 
@@ -79,7 +85,8 @@ def decide(state: State, rule: Rule) -> tuple[sprt.Decision, Verdict]:
         decision = comparison.decide(state.contest, rule.contest, effect=effect)
         return decision, _verdict(state, rule, decision)
     decision = trial.decide(state.student, rule.design, effect=effect)
-    if decision is sprt.Decision.REJECT and _exonerated(state, rule, effect):
+    lingers = state.fault and decision is sprt.Decision.CONTINUE
+    if lingers or (decision is sprt.Decision.REJECT and _exonerated(state, rule, effect)):
         return decision, Verdict.ENVIRONMENT_FAULT
     return decision, _verdict(state, rule, decision)
 
@@ -92,14 +99,14 @@ def after(state: State, rule: Rule, decision: sprt.Decision, verdict: Verdict) -
         contest = comparison.settle(contest, rule.contest, effect=effect)
     student, teacher = trial.settle(state.student, rule.design, effect=effect), state.teacher
     teacher = trial.settle(teacher, rule.design, effect=effect)
-    if verdict is Verdict.ENVIRONMENT_FAULT:
+    if verdict is Verdict.ENVIRONMENT_FAULT and decision is sprt.Decision.REJECT:
         # The contest goes on: it alone can tell that the student is worse in spite of the fault.
         student, teacher = trial.renew(student), trial.renew(teacher)
         clock = dispersion.skip(clock)
     elif decision is sprt.Decision.ACCEPT and _rejects(teacher, rule, effect):
         # What the teacher did before must not excuse the student later.
         teacher = trial.renew(teacher)
-    return State(student, teacher, contest, clock)
+    return State(student, teacher, contest, clock, verdict is Verdict.ENVIRONMENT_FAULT)
 
 
 def effect_of(state: State, rule: Rule) -> float:
@@ -145,6 +152,7 @@ def _evidence(state: State, rule: Rule) -> Evidence:
 def _finding(state: State, rule: Rule, verdict: Verdict, per_second: float | None) -> Finding:
     evidence, effect = _evidence(state, rule), effect_of(state, rule)
     fault, undecided = verdict is Verdict.ENVIRONMENT_FAULT, verdict is Verdict.UNDECIDED
+    is_open = undecided or (fault and evidence.towards_rollback < 1)
     student = _counted(state.student, rule, effect, of_round=fault or verdict is Verdict.REGRESSED)
     teacher = _counted(state.teacher, rule, effect, of_round=fault)
     fine, limit = _limits(rule)
@@ -157,7 +165,7 @@ def _finding(state: State, rule: Rule, verdict: Verdict, per_second: float | Non
         student=student,
         teacher=teacher if state.teacher.all_requests else None,
         evidence=evidence,
-        forecast=_forecast(state, rule, evidence, per_second) if undecided else None,
+        forecast=_forecast(state, rule, evidence, per_second) if is_open else None,
         effect=effect,
         level=rule.level,
         warn=_warns(student, rule, evidence),
@@ -214,5 +222,8 @@ def _exhausted(state: State, rule: Rule, effect: float) -> bool:
     """Say whether the first finding is overdue, by the exact characteristics of the test."""
     if rule.relative or state.student.accepted is not None:
         return False
-    current = trial.design_of_round(rule.design, state.student)
-    return state.student.requests >= sprt.horizon(current) * effect
+    current, seen = trial.design_of_round(rule.design, state.student), state.student.requests
+    # The horizon is exact and takes a moment: it is asked for only where it may be reached.
+    if seen < sprt.expected_requests(current, current.indifferent) * effect:
+        return False
+    return seen >= sprt.horizon(current) * effect

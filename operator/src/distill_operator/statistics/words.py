@@ -49,6 +49,8 @@ def _seen(finding: Finding) -> str:
     student = finding.student
     if student.failures is None:
         return f"over {student.count:,} pairs the student keeps {_kept(finding)}."
+    if not student.count:
+        return ""
     since = f" after the first {student.since:,}" if student.since else ""
     told = (
         f"{student.failures:,} of {student.count:,} requests of the student{since} {finding.what}"
@@ -79,6 +81,11 @@ def _conclusion(finding: Finding) -> str:
     match finding.verdict:
         case Verdict.REGRESSED:
             return f"Regressed: fine is {fine}, the limit is {limit}.{_teacher(finding)}"
+        case Verdict.ENVIRONMENT_FAULT if finding.forecast is not None:
+            return (
+                "Something that both arms depend on was broken; waiting until the student is found"
+                f" fine again, {forecast(finding.forecast)}."
+            )
         case Verdict.ENVIRONMENT_FAULT:
             return (
                 f"That is above the limit of {limit}, but not the student's fault:"

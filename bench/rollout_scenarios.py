@@ -30,7 +30,7 @@ class Scenario:
     slow: float = 0.02
     kept: float = 0.99
     per_second: float = 10.0
-    pairs: int = 5
+    pairs: int = 4
     together: float = 0.0
 
 
@@ -75,8 +75,8 @@ SCENARIOS = (
     Scenario("quality -2 %", good=True, kept=0.98),
     Scenario("quality -5 %", good=False, kept=0.95),
     Scenario("quality -8 %", good=False, kept=0.92),
-    Scenario("low traffic, healthy", good=True, per_second=1.0),
-    Scenario("low traffic, 2 % fail", good=False, failing=at(0.02), per_second=1.0),
+    Scenario("low traffic, healthy", good=True, per_second=1.0, pairs=2),
+    Scenario("low traffic, 2 % fail", good=False, failing=at(0.02), per_second=1.0, pairs=2),
     Scenario("failures in bursts, 0.3 % fail", good=True, together=0.005),
 )
 

@@ -26,8 +26,9 @@ SOAK_MINUTES = 15
 ALPHA, BETA = 0.01, 0.05
 WEIGHTS = {"errors": 0.4, "latency": 0.2, "quality": 0.3, "cost": 0.1}
 DEADLINE_MINUTES = 24 * 60
-LOOK_MINUTES = 3
-"""The operator looks every few seconds; the tests keep their errors for any schedule of looks."""
+LOOK_MINUTES = 5
+"""Between looks, after five of a minute each. The operator looks every few seconds; the tests keep
+their errors for any schedule of looks."""
 MOST_STUDENT = 0.999
 """At 100 % the teacher is kept warm with a thousandth."""
 NAIVE_LIMIT = 0.01
@@ -89,18 +90,17 @@ def rules(*, fine: float = 0.98, limit: float = 0.95) -> Rules:
 def run(told: Scenario, policy: Rules, count: int, seed: int) -> Row:
     """Simulate the rollouts of one scenario, all in step."""
     rng = np.random.default_rng(seed)
-    stride = LOOK_MINUTES if told.per_second > 1 else 2 * LOOK_MINUTES
     all_rollouts = [Rollout() for _ in range(count)]
-    under_way = all_rollouts
-    for minute in range(0, DEADLINE_MINUTES, stride):
+    under_way, minute = all_rollouts, 0
+    while under_way and minute < DEADLINE_MINUTES:
+        stride = 1 if minute < LOOK_MINUTES else LOOK_MINUTES
         weights = np.array([min(STEPS[r.step], MOST_STUDENT) for r in under_way])
         seen = scenarios.look(told, minute, weights, stride, rng)
         for rollout, counts, pairs in zip(under_way, _counts(seen), _pairs(seen), strict=True):
             _look(rollout, policy, minute, counts, pairs)
             _move(rollout, policy, minute + stride)
         under_way = [r for r in under_way if not r.ended]
-        if not under_way:
-            break
+        minute += stride
     return _row(told, all_rollouts, _naive(told, count, rng))
 
 

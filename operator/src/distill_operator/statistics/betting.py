@@ -71,8 +71,7 @@ def play(wealth: Wealth, xs: Iterable[float], *, fair: float, alpha: float) -> W
     pairs, total, squares, logged = wealth.pairs, wealth.total, wealth.squares, wealth.log_wealth
     spent, most = _stakes(fair, alpha)
     for x in xs:
-        stake = _stake(pairs, squares, spent, most)
-        logged += math.log1p(stake * (x - fair))
+        logged += math.log1p(_stake(pairs, squares, spent, most) * (x - fair))
         pairs += 1
         total += x
         squares += (x - (0.5 + total) / (pairs + 1)) ** 2
@@ -127,4 +126,5 @@ def _stake(pairs: int, squares: float, spent: float, most: float) -> float:
 
     sqrt(2 ln(1/alpha) / (variance t ln(t+1))), where variance t = 1/4 + the sum of squares.
     """
-    return min(most, math.sqrt(spent / ((0.25 + squares) * math.log(pairs + 2))))
+    bold = math.sqrt(spent / ((0.25 + squares) * math.log(pairs + 2)))
+    return bold if bold < most else most  # noqa: FURB136 - min() takes a third of the time of a bet

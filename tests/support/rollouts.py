@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from distill_operator.plan.model import Manifest
-from distill_operator.plan.rollout import course
+from distill_operator.plan.rollout import course, deletion
 from distill_operator.plan.rollout.course import Look, Outcome, State
 from distill_operator.plan.rollout.memory import Memory
 from distill_operator.plan.rollout.model import (
@@ -97,6 +97,12 @@ class World:
     metrics_down: bool = False
     gateway_stuck: bool = False
     route_refused: bool = False
+    frozen: bool = False
+    """Kubernetes brings no pod back."""
+    forbids_route: bool = False
+    skew: float | None = None
+    """Share of the traffic that the student gets whatever its weight is."""
+    handed_back: bool = False
     lost: float = 0.0
     """Requests sent where nobody answers."""
     waiting: dict[Arm, float] = field(default_factory=lambda: dict.fromkeys(Arm, 0.0))
@@ -125,8 +131,9 @@ class World:
         """Let time pass, and requests come as the route splits them."""
         self.now += timedelta(seconds=seconds)
         if traffic and self.route is not None:
-            for arm, backend in zip(Arm, self.route.backends, strict=True):
-                self._send(arm, seconds * self.per_second * backend.weight / WHOLE)
+            student = self.share / WHOLE if self.skew is None else self.skew
+            for arm, share in ((Arm.TEACHER, 1 - student), (Arm.STUDENT, student)):
+                self._send(arm, seconds * self.per_second * share)
 
     def _send(self, arm: Arm, requests: float) -> None:
         ready = [pod for pod in self.sides[arm].pods if pod.ready]
@@ -145,7 +152,7 @@ class World:
         """Let Kubernetes bring each arm that we run to its replicas, of the wanted revision."""
         for arm, side in self.sides.items():
             wanted = self.memory.revision
-            if not side.ours or wanted is None:
+            if not side.ours or wanted is None or self.frozen:
                 continue
             replicas = 0 if arm is Arm.TEACHER and self.phase is Phase.COMPLETED else side.replicas
             kept = [pod for pod in side.pods if pod.revision == wanted][:replicas]
@@ -256,8 +263,10 @@ class World:
             return found
         self.state = found.state
         self.seen.append(self.memory)
-        if self.route is None and self.phase not in (Phase.PENDING, Phase.FAILED):
+        untouched = self.phase in (Phase.PENDING, Phase.FAILED) or self.forbids_route
+        if self.route is None and not untouched and self.policy.owns_route:
             self.route = a_route()
+        self.handed_back |= deletion.released(found, SETTINGS, now=self.now) is not None
         if found.edit is not None and dies != "route" and not self.route_refused:
             self._patch(found.edit)
         return found

@@ -176,14 +176,15 @@ def _found(here: Situation) -> Lived:
         ready=both if preparing else here.student.ready > 0,
         down=here.phase in SERVING and here.student.ready == 0,
         outage=told.missing is not None if asked else None,
-        # A dead teacher, a person or a foreign hand keeps it waiting through no fault of its own.
-        stalled=waits and not settled and not here.conflict and not _teacher_down(here),
+        stalled=waits and not settled and not _excused(here),
         retaining=here.phase is Phase.PROMOTED,
     )
 
 
-def _teacher_down(here: Situation) -> bool:
-    return here.phase is not Phase.PREPARING and here.teacher.ready == 0
+def _excused(here: Situation) -> bool:
+    """Tell whether the rollout waits through no fault of its own: that uses up no deadline."""
+    dead_teacher = here.phase is not Phase.PREPARING and here.teacher.ready == 0
+    return dead_teacher or here.conflict or here.mismatch is not None
 
 
 def _weighed(decided: Outcome, look: Look) -> Outcome:

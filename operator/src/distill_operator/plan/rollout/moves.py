@@ -35,7 +35,7 @@ def _begun(after: Memory, here: Situation, signal: Signal) -> Memory:
     """Return the memory with what begins anew: a step, the evidence, or a command's one effect."""
     if signal in phases.NEW_STEP:
         after = replace(after, step=after.step + 1, step_requests=0, fights=0)
-    if signal in phases.AFRESH:
+    if after.phase is Phase.PREPARING:
         after = _afresh(after, here, signal)
     if signal in phases.KEEPS_SOAK:
         after = replace(after, clocks=_kept(after.clocks, here.memory.clocks))

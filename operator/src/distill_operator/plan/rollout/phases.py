@@ -122,8 +122,6 @@ NEW_STEP: Final = frozenset({S.OVERRIDDEN, S.STEP_DONE})
 """Signals that lead to the next step; no other one does."""
 KEEPS_SOAK: Final = frozenset({S.HELD, S.RESUMED})
 """Signals after which the same step goes on."""
-AFRESH: Final = frozenset({S.ACCEPTED, S.CHANGED, S.RENEWED, S.RETRIED})
-"""Signals into Preparing: evidence of before does not count any more."""
 
 
 def first(phase: Phase, signals: Collection[Signal]) -> Signal | None:

@@ -91,8 +91,8 @@ def obstacle(here: Situation) -> str | None:
     wishes = (
         here.route.missing or here.route.unready,
         _unprepared(here) if here.phase is Phase.PREPARING else None,
-        _unanswered("student", here.student) if here.memory.weights.desired > 0 else None,
-        _unanswered("teacher", here.teacher) if here.memory.weights.desired < WHOLE else None,
+        _unanswered("student", here.student) if here.target > 0 else None,
+        _unanswered("teacher", here.teacher) if here.target < WHOLE else None,
         here.mismatch,
         _unwritten(here),
     )
@@ -106,9 +106,10 @@ def _unanswered(name: str, arm: ArmSight) -> str | None:
 
 
 def _unwritten(here: Situation) -> str | None:
-    if here.route.share == here.memory.weights.desired:
+    if here.route.share == here.target:
         return None
-    return f"the route gives the student {(here.route.share or 0) / 10:g}%"
+    given, asked = (here.route.share or 0) / 10, here.target / 10
+    return f"the route gives the student {given:g}% of {asked:g}%"
 
 
 def _unprepared(here: Situation) -> str | None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from distill_operator.plan.rollout import traffic
+from distill_operator.plan.rollout import targets, traffic
 from distill_operator.plan.rollout.judgement import Judgement
 from distill_operator.plan.rollout.memory import Memory
 from distill_operator.plan.rollout.model import WHOLE, ObservedArtifact, Refusals
@@ -52,15 +52,22 @@ class Situation:
 
     @property
     def verified(self) -> bool:
-        """The decided weight is what the gateways carry, and each side with traffic answers."""
+        """The weight that the phase asks for is carried, and each side with traffic answers."""
         weight = self.memory.weights.desired
         return (
             self.route.carried
+            and weight == self.target
             and self.route.share == weight
             and (self.student.ready > 0 or weight == 0)
             and (self.teacher.ready > 0 or weight >= WHOLE)
             and self.mismatch is None
         )
+
+    @property
+    def target(self) -> int:
+        """The weight that the phase asks for, whatever the arms can bear."""
+        wanted = targets.target(self.memory, self.policy)
+        return self.memory.weights.desired if wanted is None else wanted
 
     @property
     def last_step(self) -> bool:

@@ -13,79 +13,12 @@ from distill_api.base import (
     Quantity,
     rule,
     rules,
-    text,
 )
 from distill_api.outcome import Evaluation, ObjectStoreUri, Prices, Target
+from distill_api.pods import GpuResource, ImageReference, Labels, PullPolicy, Resources, Toleration
 from distill_api.recipe import Component, Recipe
 from distill_api.sources import Data, SecretRef, Student, Teacher
 from distill_api.training import Quantize, Sweep, Training
-
-
-class ResourceList(Model):
-    """Amounts of a pod's resources."""
-
-    cpu: Quantity | None = None
-    """Cores, as text: `"2"` or `500m`."""
-    memory: Quantity | None = None
-    """Bytes, for example `4Gi`."""
-    gpu: Annotated[int, Field(ge=0, le=64)] | None = None
-    """Accelerators, of the kind podTemplate.gpuResource names."""
-    ephemeral_storage: Quantity | None = None
-    """Scratch space in bytes."""
-
-
-def _within_limit(resource: str) -> dict[str, JsonValue]:
-    """Return the rule that a pod asks for no more of a resource than it may use."""
-    request, limit = f"self.requests.{resource}", f"self.limits.{resource}"
-    return rule(
-        f"!has({request}) || !has({limit}) || !isQuantity({request}) || !isQuantity({limit})"
-        f" || quantity({request}).compareTo(quantity({limit})) <= 0",
-        f"requests.{resource} must not be above limits.{resource}: lower the one or raise the"
-        " other",
-        at=f".requests.{resource}",
-    )
-
-
-class Resources(Model):
-    """What a stage's pod asks for and may use at most."""
-
-    model_config = rules(
-        _within_limit("cpu"),
-        _within_limit("memory"),
-        _within_limit("ephemeralStorage"),
-        rule(
-            "!has(self.requests.gpu) || !has(self.limits.gpu)"
-            " || self.requests.gpu == self.limits.gpu",
-            "requests.gpu and limits.gpu must be equal, as accelerators are not shared: leave one"
-            " of them out",
-            at=".requests.gpu",
-        ),
-    )
-
-    requests: ResourceList = ResourceList(cpu="500m", memory="1Gi")
-    """What the scheduler sets aside."""
-    limits: ResourceList = ResourceList(memory="4Gi")
-    """What the pod may use at most."""
-
-
-class Toleration(Model):
-    """A taint that the pods accept."""
-
-    model_config = rules(
-        rule(
-            "self.operator == 'Exists' ? !has(self.value) : has(self.key)",
-            "a toleration needs a key with operator Equal, and has no value with operator Exists",
-        )
-    )
-
-    key: Annotated[str, Field(max_length=317)] | None = None
-    """Key of the taint."""
-    operator: Literal["Exists", "Equal"] = "Equal"
-    """How the key's value is compared."""
-    value: Annotated[str, Field(max_length=63)] | None = None
-    """Value of the taint."""
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    """Effect of the taint; every effect by default."""
 
 
 class StageResources(Model):
@@ -108,15 +41,11 @@ class StageResources(Model):
 class PodTemplate(Model):
     """The part of the pods that you may shape."""
 
-    image: (
-        Annotated[
-            str,
-            text(r"^\S+$", "image must be an image reference without spaces", most=512),
-        ]
-        | None
-    ) = None
+    # Running jobs have a task's text in their pods: its fields keep their order.
+
+    image: ImageReference | None = None
     """Trainer image; the operator's own by default."""
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    image_pull_policy: PullPolicy = "IfNotPresent"
     """When the image is pulled."""
     image_pull_secrets: Annotated[list[SecretRef], Field(max_length=16)] = []
     """Secrets that open the image's registry."""
@@ -126,24 +55,15 @@ class PodTemplate(Model):
     """Resources of every stage."""
     stage_resources: StageResources = StageResources()
     """Resources of single stages."""
-    gpu_resource: Annotated[
-        str,
-        text(
-            r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$",
-            "gpuResource must be an extended resource such as nvidia.com/gpu or amd.com/gpu",
-            most=253,
-        ),
-    ] = "nvidia.com/gpu"
+    gpu_resource: GpuResource = "nvidia.com/gpu"
     """Extended resource that `gpu` counts."""
-    node_selector: Annotated[
-        dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=32)
-    ] = {}
+    node_selector: Labels = {}
     """Labels of the nodes that may run the pods."""
     tolerations: Annotated[list[Toleration], Field(max_length=32)] = []
     """Taints that the pods accept."""
     runtime_class_name: DnsName | None = None
     """Container runtime of the pods."""
-    labels: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=32)] = {}
+    labels: Labels = {}
     """More labels for the pods."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Threads of tensor operations; the CPU limit or request rounded up by default. Fixed for a

@@ -61,7 +61,7 @@ class SecretKeyRef(SecretRef):
     """Key inside the Secret."""
 
 
-class ModelSource(Model):
+class StoredModel(Model):
     """A model by URI: a folder with config.json, safetensors and a tokenizer."""
 
     model_config = rules(
@@ -76,7 +76,7 @@ class ModelSource(Model):
     uri: Uri
     """`oci://registry/repository[:tag][@sha256:digest]`, `pvc://claim/path`, `s3://bucket/prefix`,
     `gs://bucket/prefix`, `hf://organisation/name`, `https://host/archive.tar.gz` or `file:///path`
-    of the trainer image. Pin a digest or revision to make the result reproducible."""
+    of the image. Pin a digest or revision to make the result reproducible."""
     revision: ShortText | None = None
     """Commit or tag on the Hugging Face hub; only with `hf://`."""
     secret_ref: SecretRef | None = None
@@ -84,6 +84,11 @@ class ModelSource(Model):
     AWS_ENDPOINT_URL) for `s3://`, token for `hf://` and `https://`."""
     plain_http: bool = False
     """Talk to an `oci://` registry without TLS. Only for registries inside the cluster."""
+
+
+class ModelSource(StoredModel):
+    """A model by URI, for the stages of a job."""
+
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Off unless you have read that code."""
 

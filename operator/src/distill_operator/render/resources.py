@@ -2,8 +2,9 @@
 
 import math
 
-from distill_api.job import DistillationJobSpec, PodTemplate, ResourceList, Resources
+from distill_api.job import DistillationJobSpec, PodTemplate
 from distill_api.names import Stage
+from distill_api.pods import ResourceList, Resources
 
 from distill_operator.render.order import Manifest
 

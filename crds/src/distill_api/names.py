@@ -8,9 +8,15 @@ VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 JOB_KIND: Final = "DistillationJob"
 JOB_PLURAL: Final = "distillationjobs"
+ROLLOUT_KIND: Final = "DistilledModelRollout"
+ROLLOUT_PLURAL: Final = "distilledmodelrollouts"
 FIELD_MANAGER: Final = "kubedistill"
 FINALIZER: Final = f"{GROUP}/workspace"
 """Held only by jobs whose workspace lies outside the cluster (s3://, gs://)."""
+ROLLOUT_FINALIZER: Final = f"{GROUP}/traffic"
+"""Held by every rollout that has touched a route, until its traffic is handed back."""
+VARIANT_HEADER: Final = "x-model-variant"
+"""Request header that the gateway sets to the arm, `teacher` or `student`."""
 
 PROGRESS_AUDIENCE: Final = f"progress.{GROUP}"
 """Audience of the projected token with which a trainer pod pushes its progress."""
@@ -26,6 +32,10 @@ class Label(StrEnum):
     JOB_UID = f"{GROUP}/job-uid"
     STAGE = f"{GROUP}/stage"
     ATTEMPT = f"{GROUP}/attempt"
+    ROLLOUT = f"{GROUP}/rollout"
+    ROLLOUT_UID = f"{GROUP}/rollout-uid"
+    REVISION = f"{GROUP}/revision"
+    """Of the pods of an arm: digest of what they were rendered from."""
     QUEUE = "kueue.x-k8s.io/queue-name"
     PRIORITY = "kueue.x-k8s.io/priority-class"
 
@@ -41,6 +51,8 @@ class Annotation(StrEnum):
     """On a stage's Job: digest of the changeable part of the spec that it was made from."""
     JOB_NAME = f"{GROUP}/job-name"
     """The full name of the owner where a label's 63 characters cannot hold it."""
+    ROLLOUT_NAME = f"{GROUP}/rollout-name"
+    """The same for what belongs to a rollout."""
 
 
 class Stage(StrEnum):

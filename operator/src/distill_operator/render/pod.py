@@ -1,14 +1,13 @@
 """The pod of a stage: restricted, frozen, told everything by files."""
 
 from distill_api import wire
-from distill_api.job import Toleration
 from distill_api.names import Annotation
+from distill_api.pods import Toleration
 
-from distill_operator.render import labels, needs, resources, volumes
+from distill_operator.render import labels, needs, resources, restricted, volumes
 from distill_operator.render.order import Manifest, Order
 
 CONTAINER = "trainer"
-USER = 65532
 GRACE_SECONDS = 60
 """Time for a checkpoint after SIGTERM."""
 _NODE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
@@ -42,7 +41,7 @@ def _spec(order: Order) -> Manifest:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "securityContext": _pod_security(),
+        "securityContext": restricted.pod(),
         "tolerations": _tolerations(order),
         "containers": [_container(order)],
         "volumes": [volume.manifest() for volume in volumes.of_stage(order)],
@@ -67,11 +66,7 @@ def _container(order: Order) -> Manifest:
         "volumeMounts": [volume.mount() for volume in volumes.of_stage(order)],
         "terminationMessagePath": wire.REPORT_FILE,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": restricted.container(),
     }
 
 
@@ -105,18 +100,6 @@ def _progress(order: Order) -> dict[str, str]:
     if order.around.progress_ca:
         found[wire.ENV_PROGRESS_CA] = wire.PROGRESS_CA_FILE
     return found
-
-
-def _pod_security() -> Manifest:
-    return {
-        "runAsNonRoot": True,
-        "runAsUser": USER,
-        "runAsGroup": USER,
-        "fsGroup": USER,
-        # Changing the owner of every file of a full workspace at each start takes minutes.
-        "fsGroupChangePolicy": "OnRootMismatch",
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
 
 
 def _tolerations(order: Order) -> list[Manifest]:

@@ -46,14 +46,18 @@ def amount(quantity: str) -> float:
 
 
 def manifest(spec: DistillationJobSpec, stage: Stage) -> Manifest:
-    """Return the container's `resources`.
+    """Return the `resources` of a stage's container."""
+    return of_container(of_stage(spec, stage), spec.pod_template.gpu_resource)
+
+
+def of_container(found: Resources, gpu_resource: str) -> Manifest:
+    """Return a container's `resources`.
 
     Accelerators are limits only: Kubernetes takes the request from the limit, and refuses another.
     """
-    found = of_stage(spec, stage)
     limits = _amounts(found.limits)
-    if count := gpus(spec, stage):
-        limits[spec.pod_template.gpu_resource] = str(count)
+    if count := found.limits.gpu or found.requests.gpu or 0:
+        limits[gpu_resource] = str(count)
     return {"requests": _amounts(found.requests), "limits": limits}
 
 

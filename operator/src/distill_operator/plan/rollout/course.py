@@ -29,7 +29,7 @@ from distill_operator.plan.rollout.model import (
     RouteEdit,
     Settings,
 )
-from distill_operator.plan.rollout.phases import SERVING, Phase, Signal
+from distill_operator.plan.rollout.phases import MEASURED, RESTING, Phase, Signal
 from distill_operator.plan.rollout.policy import Policy
 from distill_operator.plan.rollout.situation import Situation
 from distill_operator.plan.rollout.traffic import Backends
@@ -74,6 +74,8 @@ class Outcome:
     found: Found
     """The finding of each metric."""
     edit: RouteEdit | None = None
+    writer: str | None = None
+    """Field manager that wrote our rule last, where it was not us."""
 
 
 def go(state: State, policy: Policy, look: Look, settings: Settings, *, now: datetime) -> Outcome:
@@ -85,7 +87,11 @@ def go(state: State, policy: Policy, look: Look, settings: Settings, *, now: dat
     why = signals.of(here)
     memory = moves.move(here, why, now=now)
     after = State(memory, _kept(kept, here, memory, policy))
-    return _weighed(Outcome(after, here, why, found), look)
+    return _weighed(Outcome(after, here, why, found, writer=_writer(look)), look)
+
+
+def _writer(look: Look) -> str | None:
+    return look.route.weight_writer if look.route else None
 
 
 def _measured(
@@ -93,7 +99,7 @@ def _measured(
 ) -> tuple[Taken, Found, Evidence]:
     """Take in and judge; before the student has traffic there is nothing to measure."""
     memory = state.memory
-    serving = memory.phase in SERVING and memory.began is not None
+    serving = memory.phase in MEASURED and memory.began is not None
     metrics = look.metrics if serving else ObservedMetrics(read=False)
     pods = frozenset(pod.uid for arm in look.arms.values() for pod in arm.pods)
     epoch = Epoch(memory.began or now, pods)
@@ -156,6 +162,9 @@ def mismatch(memory: Memory) -> str | None:
 def _lived(here: Situation, requests: Split, settings: Settings, *, now: datetime) -> Memory:
     """Return the memory after the time and the requests of this look."""
     memory = here.memory
+    if here.phase in RESTING:
+        # Nothing runs on time here, and a status that stays equal is not written.
+        return memory
     ticked = clocks.tick(memory.clocks, _found(here), settings.write_interval, now=now)
     counted, seen = memory.split, memory.step_requests
     if memory.weights.confirmed and here.route.carried and not here.foreign:
@@ -174,7 +183,7 @@ def _found(here: Situation) -> Lived:
     return Lived(
         verified=here.verified and not here.foreign,
         ready=both if preparing else here.student.ready > 0,
-        down=here.phase in SERVING and here.student.ready == 0,
+        down=here.phase in MEASURED and here.student.ready == 0,
         outage=told.missing is not None if asked else None,
         stalled=waits and not settled and not _excused(here),
         retaining=here.phase is Phase.PROMOTED,

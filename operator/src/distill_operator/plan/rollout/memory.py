@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from distill_operator.plan.rollout.phases import Phase
+
+LONGEST_HISTORY: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,8 @@ class Transition:
     """Name of the Signal."""
     why: str = ""
     """What was seen, as a sentence."""
+    step: int = 0
+    """The step that it led to, from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,8 @@ class Memory:
     split: Split = Split()
     step_requests: int = 0
     """Requests that the student took in this step."""
+    history: tuple[Transition, ...] = ()
+    """The latest transitions, oldest first."""
 
     @property
     def phase(self) -> Phase:

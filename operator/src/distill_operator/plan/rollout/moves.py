@@ -4,8 +4,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from distill_operator.plan import text
 from distill_operator.plan.rollout import clocks, phases
-from distill_operator.plan.rollout.memory import Clocks, Memory, Split, Tokens, Transition, Weights
+from distill_operator.plan.rollout.memory import (
+    LONGEST_HISTORY,
+    Clocks,
+    Memory,
+    Split,
+    Tokens,
+    Transition,
+    Weights,
+)
 from distill_operator.plan.rollout.phases import Phase, Signal
 from distill_operator.plan.rollout.situation import Situation
 
@@ -24,7 +33,7 @@ def move(here: Situation, found: Mapping[Signal, str], *, now: datetime) -> Memo
             after=phases.TABLE[before.phase][signal],
             at=now,
             signal=signal.name,
-            why=found[signal],
+            why=text.cut(found[signal]),
         ),
         clocks=clocks.next_step(before.clocks),
     )
@@ -42,7 +51,14 @@ def _begun(after: Memory, here: Situation, signal: Signal) -> Memory:
     if after.phase is Phase.ROLLING_BACK:
         # What was asked before this rollback is no wish to try again after it.
         after = replace(after, tokens=replace(after.tokens, retry=here.policy.commands.retry))
-    return after
+    return _told(after)
+
+
+def _told(after: Memory) -> Memory:
+    """Return the memory with the transition in its history, which is bounded."""
+    transition = replace(after.transition, step=after.step)
+    history = (*after.history, transition)[-LONGEST_HISTORY:]
+    return replace(after, transition=transition, history=history)
 
 
 def _kept(fresh: Clocks, before: Clocks) -> Clocks:

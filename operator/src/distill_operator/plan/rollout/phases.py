@@ -118,6 +118,8 @@ SERVING: Final = frozenset({P.PROGRESSING, P.PAUSED, P.PROMOTING, P.PROMOTED, P.
 """Phases in which the student is meant to have traffic."""
 RESTING: Final = frozenset({P.COMPLETED, P.ROLLED_BACK, P.FAILED})
 """Phases that only a person ends."""
+MEASURED: Final = SERVING - {P.COMPLETED}
+"""Phases in which the student is judged."""
 NEW_STEP: Final = frozenset({S.OVERRIDDEN, S.STEP_DONE})
 """Signals that lead to the next step; no other one does."""
 KEEPS_SOAK: Final = frozenset({S.HELD, S.RESUMED})

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+
+from distill_api.names import VARIANT_HEADER
 
 from distill_operator.plan.model import Manifest
 from distill_operator.plan.rollout.memory import Weights
@@ -13,10 +14,7 @@ from distill_operator.plan.rollout.model import (
     ObservedRoute,
     RouteEdit,
 )
-
-HEADER: Final = "x-model-variant"
-"""Set by the gateway on the way to each arm. It labels the traffic, and a filter of its own also
-makes Envoy Gateway count each backend apart."""
+from distill_operator.render.rollout import route as rendering
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,19 +158,13 @@ def _filters(route: ObservedRoute, backends: Backends) -> Iterator[Manifest]:
     for (index, backend), arm in _with_arms(route, backends):
         if not _labelled(backend, arm):
             kept = [f for f in backend.filters if f.get("type") != "RequestHeaderModifier"]
-            value = [*kept, label(arm)]
+            value = [*kept, rendering.label(arm.value)]
             yield {"op": "add", "path": f"{_path(route, index)}/filters", "value": value}
-
-
-def label(arm: Arm) -> Manifest:
-    """Return the filter that names the arm to its pods."""
-    header = {"name": HEADER, "value": arm.value}
-    return {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [header]}}
 
 
 def _labelled(backend: ObservedBackend, arm: Arm) -> bool:
     return any(
-        header.get("name") == HEADER and header.get("value") == arm.value
+        header.get("name") == VARIANT_HEADER and header.get("value") == arm.value
         for entry in backend.filters
         for header in (entry.get("requestHeaderModifier") or {}).get("set") or ()
     )

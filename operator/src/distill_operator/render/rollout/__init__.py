@@ -1,0 +1,1 @@
+"""Pure rendering of rollouts: arms, their Services, the route, the prober."""

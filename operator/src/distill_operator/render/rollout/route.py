@@ -1,0 +1,71 @@
+"""The HTTPRoute that we own: one named rule with two backends."""
+
+from typing import Final
+
+from distill_api.names import VARIANT_HEADER
+
+from distill_operator.render.order import Manifest
+from distill_operator.render.rollout import labels
+from distill_operator.render.rollout.order import Backend, Parent, RouteOrder
+
+WHOLE: Final = 1000
+"""Sum of both weights."""
+
+
+def manifest(order: RouteOrder) -> Manifest:
+    """Return the route as it is made: everything to the teacher.
+
+    Only made, never applied again: from then on its weights are moved by guarded patches, and
+    whatever else people write into it is theirs.
+    """
+    spec: Manifest = {
+        "parentRefs": [_parent(parent) for parent in order.parents],
+        "rules": [
+            {
+                "name": order.rule,
+                "matches": [{"path": {"type": "PathPrefix", "value": order.path}}],
+                # The order stays for ever: Envoy Gateway numbers its metrics by it.
+                "backendRefs": [_backend(order.teacher, WHOLE), _backend(order.student, 0)],
+            }
+        ],
+    }
+    if order.hostnames:
+        spec["hostnames"] = list(order.hostnames)
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": labels.metadata(order.owner, order.name, "route"),
+        "spec": spec,
+    }
+
+
+def label(arm: str) -> Manifest:
+    """Return the filter that names the arm to its pods.
+
+    A filter of its own also makes Envoy Gateway count each backend apart.
+    """
+    header = {"name": VARIANT_HEADER, "value": arm}
+    return {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [header]}}
+
+
+def _backend(backend: Backend, weight: int) -> Manifest:
+    return {
+        "kind": "Service",
+        "name": backend.service,
+        "port": backend.port,
+        "weight": weight,
+        "filters": [label(backend.arm)],
+    }
+
+
+def _parent(parent: Parent) -> Manifest:
+    found: Manifest = {
+        "group": "gateway.networking.k8s.io",
+        "kind": "Gateway",
+        "name": parent.name,
+    }
+    if parent.namespace:
+        found["namespace"] = parent.namespace
+    if parent.section:
+        found["sectionName"] = parent.section
+    return found

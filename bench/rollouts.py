@@ -90,10 +90,11 @@ def rules(*, fine: float = 0.98, limit: float = 0.95) -> Rules:
 def run(told: Scenario, policy: Rules, count: int, seed: int) -> Row:
     """Simulate the rollouts of one scenario, all in step."""
     rng = np.random.default_rng(seed)
+    later = LOOK_MINUTES if told.per_second >= 5 else 2 * LOOK_MINUTES
     all_rollouts = [Rollout() for _ in range(count)]
     under_way, minute = all_rollouts, 0
     while under_way and minute < DEADLINE_MINUTES:
-        stride = 1 if minute < LOOK_MINUTES else LOOK_MINUTES
+        stride = 1 if minute < LOOK_MINUTES else later
         weights = np.array([min(STEPS[r.step], MOST_STUDENT) for r in under_way])
         seen = scenarios.look(told, minute, weights, stride, rng)
         for rollout, counts, pairs in zip(under_way, _counts(seen), _pairs(seen), strict=True):

@@ -314,7 +314,7 @@ KEPT = quality.Rule("ndcg", "nDCG@10", 0.98, 0.95, 0.003, 0.02)
 def stored_rate(state: rate.State) -> rate.State:
     """Write the state as JSON, as the status of the object does, and read it again."""
     raw = json.loads(json.dumps(dataclasses.asdict(state)))
-    clock = raw["clock"] | {"before": Minutes(**raw["clock"]["before"])}
+    clock = raw["clock"] | {key: Minutes(**raw["clock"][key]) for key in ("row", "before")}
     parts = {"student": Trial(**raw["student"]), "teacher": Trial(**raw["teacher"])}
     parts |= {"contest": Contest(**raw["contest"]), "clock": Clock(**clock)}
     return rate.State(**(raw | parts))

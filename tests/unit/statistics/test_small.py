@@ -56,10 +56,15 @@ def test_all_rounds_together_spend_alpha():
 
 
 def clock_of(counts: Iterable[tuple[int, int]]) -> Clock:
+    """Count minutes, of which the last is under way."""
     clock = Clock()
     for minute, (requests, failures) in enumerate(counts):
-        clock = dispersion.add(clock, 60.0 * minute, requests, failures)
+        clock = dispersion.add(clock, 60.0 * minute, (requests, failures), limit=0.01)
     return clock
+
+
+def look(clock: Clock, at: float, requests: int, failures: int) -> Clock:
+    return dispersion.add(clock, at, (requests, failures), limit=0.01)
 
 
 def test_bursts_have_an_effect_and_even_failures_have_none():
@@ -71,14 +76,14 @@ def test_bursts_have_an_effect_and_even_failures_have_none():
 
 
 def test_the_effect_is_the_variance_between_minutes_over_the_binomial_one():
-    found = dispersion.effect(clock_of([(100, 0), (100, 10)] * 6 + [(100, 0)]).before)
+    found = dispersion.effect(clock_of([(100, 10), (100, 0)] * 6 + [(100, 0)]).before)
     # p = .05; squares 12 x 25 = 300; 300 x 12/11 / (60 x .95) = 5.7416
     assert found == pytest.approx(5.7416, abs=1e-4)
 
 
 def test_more_traffic_means_longer_bursts():
-    steady = clock_of([(100, 0), (100, 6)] * 30 + [(100, 0)]).before
-    grown = clock_of([(100, 0), (100, 6)] * 30 + [(400, 12), (400, 12)]).before
+    steady = clock_of([(100, 6), (100, 0)] * 30 + [(100, 0)]).before
+    grown = clock_of([(100, 6), (100, 0)] * 30 + [(400, 4), (400, 4)]).before
     assert dispersion.effect(grown) > 2 * dispersion.effect(steady)
 
 
@@ -90,17 +95,37 @@ def test_too_little_tells_no_effect(counts: list[tuple[int, int]]):
 
 
 def test_a_minute_counts_once_it_is_over_and_empty_ones_never():
-    clock = dispersion.add(Clock(), 60.0, 10, 1)
-    clock = dispersion.add(clock, 119.0, 10, 2)
+    clock = look(look(Clock(), 60, 10, 0), 119, 10, 0)
     assert clock.before == Minutes()
-    clock = dispersion.add(clock, 120.0, 0, 0)
-    assert clock.before == Minutes(1, 20, 3, 400, 9, 60, 20)
-    assert dispersion.add(clock, 180.0, 5, 0).before == clock.before
+    clock = look(clock, 120, 0, 0)
+    assert clock.before == Minutes(1, 20, 0, 400, 0, 0, 20)
+    assert look(clock, 180, 5, 0).before == clock.before
 
 
 def test_a_clock_that_jumps_back_loses_nothing():
-    clock = dispersion.add(dispersion.add(Clock(), 600.0, 10, 1), 60.0, 5, 1)
+    clock = look(look(Clock(), 600, 10, 1), 60, 5, 1)
     assert (clock.minute, clock.requests, clock.failures) == (10, 15, 2)
+
+
+GOOD = [(600, 1)] * 20
+
+
+def test_one_bad_minute_is_a_burst_and_two_in_a_row_are_a_fault():
+    burst, fault = (
+        clock_of([*GOOD, (600, 60), (1, 0)]),
+        clock_of([*GOOD, (600, 60), (600, 60), (1, 0)]),
+    )
+    assert dispersion.estimate(burst) == dispersion.MOST
+    assert dispersion.estimate(fault) == 1.0
+    # Once it is over it was a burst after all, of two minutes.
+    over = clock_of([*GOOD, (600, 60), (600, 60), (600, 1), (1, 0)])
+    assert dispersion.estimate(over) == dispersion.MOST
+    assert (over.row, over.before.minutes) == (Minutes(), 23)
+
+
+def test_a_fault_of_the_environment_is_forgotten():
+    clock = dispersion.skip(clock_of([*GOOD, (600, 60), (600, 60)]))
+    assert clock == Clock(21, before=clock_of([*GOOD, (1, 0)]).before)
 
 
 def test_without_a_request_every_rate_is_possible():

@@ -35,7 +35,7 @@ def log_mixture(requests: float, failures: float, rate: float) -> float:
 def of_rate(requests: float, failures: float, *, alpha: float, effect: float = 1.0) -> Interval:
     """Return the rates that the counts do not exclude: { p : mixture < 1/alpha }.
 
-    effect: the design effect, see `overdispersion`. Without a request every rate is possible.
+    effect: the design effect, see `dispersion`. Without a request every rate is possible.
     """
     n, k = requests / effect, failures / effect
     if n <= 0:

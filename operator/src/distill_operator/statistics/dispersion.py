@@ -4,6 +4,9 @@ If failures of the same minute are correlated by rho, k_i failures of n_i reques
 n_i p (1-p) D_i with D_i = 1 + (n_i - 1) rho. The moments of past minutes give
 D = sum (k_i - n_i p)^2 / (p (1-p) sum n_i), weighted by requests because the counts of all minutes
 are added up. More traffic means longer bursts: what is certain of rho is scaled to the newest.
+
+Bursts come and go. Bad minutes in a row are no burst but a student that fails: they are left out
+while they last, or the failure itself would teach the test to ignore it.
 """
 
 import math
@@ -32,31 +35,43 @@ class Minutes:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The minute under way, and the whole minutes before it."""
+    """The minute under way, the row of bad minutes that led to it, and all minutes before."""
 
     minute: int | None = None
     requests: int = 0
     failures: int = 0
+    row: Minutes = field(default_factory=Minutes)
     before: Minutes = field(default_factory=Minutes)
 
 
-def add(clock: Clock, at: float, requests: int, failures: int) -> Clock:
-    """Take in the counts of a look at `at` seconds; a minute counts once it is over."""
+def add(clock: Clock, at: float, counted: tuple[int, int], *, limit: float) -> Clock:
+    """Take in (requests, failures) of a look at `at` seconds; a minute counts once it is over.
+
+    limit: the rate above which a minute is bad.
+    """
+    requests, failures = counted
     minute = int(at // 60)
     if clock.minute is None or minute <= clock.minute:
         # A clock that jumped back adds to the minute it came from.
         kept = minute if clock.minute is None else clock.minute
-        return Clock(kept, clock.requests + requests, clock.failures + failures, clock.before)
-    return Clock(minute, requests, failures, _close(clock))
+        requests, failures = clock.requests + requests, clock.failures + failures
+        return Clock(kept, requests, failures, clock.row, clock.before)
+    return Clock(minute, requests, failures, *_close(clock, limit))
 
 
 def skip(clock: Clock) -> Clock:
-    """Forget the minute under way: what happened in it was the environment's fault."""
-    return Clock(clock.minute, 0, 0, clock.before)
+    """Forget the minute under way and the bad ones before it: the environment was at fault."""
+    return Clock(clock.minute, before=clock.before)
+
+
+def estimate(clock: Clock) -> float:
+    """Estimate the design effect from the minutes that are over; a single bad one is a burst."""
+    burst = clock.row.minutes == 1
+    return effect(_sum(clock.before, clock.row) if burst else clock.before)
 
 
 def effect(minutes: Minutes) -> float:
-    """Estimate the design effect; 1 while there is too little to tell."""
+    """Return the design effect of minutes; 1 while there are too few to tell."""
     n, k = minutes.requests, minutes.failures
     if minutes.minutes < MINUTES or k < FAILURES or k == n:
         return 1.0
@@ -77,17 +92,24 @@ def _scaled(minutes: Minutes, mean: float, p: float) -> float:
     return 1 + (minutes.newest - 1) * rho
 
 
-def _close(clock: Clock) -> Minutes:
-    """Add the minute under way to the whole ones; one without requests tells nothing."""
-    n, k, sums = clock.requests, clock.failures, clock.before
+def _close(clock: Clock, limit: float) -> tuple[Minutes, Minutes]:
+    """End the minute under way: returns the row of bad minutes, and all before it."""
+    n, k = clock.requests, clock.failures
     if not n:
-        return sums
+        return clock.row, clock.before
+    row = _sum(clock.row, Minutes(1, n, k, n * n, k * k, n * k, n))
+    if k > n * limit:
+        return row, clock.before
+    return Minutes(), _sum(clock.before, row)
+
+
+def _sum(one: Minutes, later: Minutes) -> Minutes:
     return Minutes(
-        sums.minutes + 1,
-        sums.requests + n,
-        sums.failures + k,
-        sums.requests_squared + n * n,
-        sums.failures_squared + k * k,
-        sums.products + n * k,
-        n,
+        one.minutes + later.minutes,
+        one.requests + later.requests,
+        one.failures + later.failures,
+        one.requests_squared + later.requests_squared,
+        one.failures_squared + later.failures_squared,
+        one.products + later.products,
+        later.newest or one.newest,
     )

@@ -57,7 +57,7 @@ def add(state: State, at: float, student: Arm, teacher: Arm, rule: Rule) -> Stat
         trial.add(state.student, student.requests, student.failures),
         trial.add(state.teacher, teacher.requests, teacher.failures),
         contest,
-        dispersion.add(state.clock, at, student.requests, student.failures),
+        _timed(state.clock, at, student, rule),
         state.fault,
     )
 
@@ -99,19 +99,28 @@ def after(state: State, rule: Rule, decision: sprt.Decision, verdict: Verdict) -
         contest = comparison.settle(contest, rule.contest, effect=effect)
     student, teacher = trial.settle(state.student, rule.design, effect=effect), state.teacher
     teacher = trial.settle(teacher, rule.design, effect=effect)
-    if verdict is Verdict.ENVIRONMENT_FAULT and decision is sprt.Decision.REJECT:
+    fault = verdict is Verdict.ENVIRONMENT_FAULT
+    if fault:
+        # A fault looks like bursts, and an effect learnt from it would outlast it by hours.
+        clock = dispersion.skip(clock)
+    against = decision is sprt.Decision.REJECT or _evidence(state, rule).llr > 0
+    if fault and against and _rejects(state.teacher, rule, effect):
         # The contest goes on: it alone can tell that the student is worse in spite of the fault.
         student, teacher = trial.renew(student), trial.renew(teacher)
-        clock = dispersion.skip(clock)
     elif decision is sprt.Decision.ACCEPT and _rejects(teacher, rule, effect):
         # What the teacher did before must not excuse the student later.
         teacher = trial.renew(teacher)
-    return State(student, teacher, contest, clock, verdict is Verdict.ENVIRONMENT_FAULT)
+    return State(student, teacher, contest, clock, fault)
 
 
 def effect_of(state: State, rule: Rule) -> float:
     """Return the design effect: the rule's, or an estimate from the minutes that are over."""
-    return dispersion.effect(state.clock.before) if rule.effect is None else rule.effect
+    return dispersion.estimate(state.clock) if rule.effect is None else rule.effect
+
+
+def _timed(clock: dispersion.Clock, at: float, student: Arm, rule: Rule) -> dispersion.Clock:
+    counted = (student.requests, student.failures)
+    return dispersion.add(clock, at, counted, limit=rule.design.p1)
 
 
 def _verdict(state: State, rule: Rule, decision: sprt.Decision) -> Verdict:

@@ -45,15 +45,19 @@ class Bet:
         scale = 1 + self.ratio
         return self.ratio / scale if self.direction is Direction.ABOVE else 1 / scale
 
-    def value(self, student: float, teacher: float) -> float:
-        """Return X of one pair, turned round for a bet on below."""
-        if not (0 <= student <= 1 and 0 <= teacher <= 1):
-            raise ValueError(
-                f"scores {student} and {teacher} of a pair: expected both between 0 and 1. Scale"
-                " the measure, or leave the pair out"
-            )
-        x = (student - self.ratio * teacher + self.ratio) / (1 + self.ratio)
-        return x if self.direction is Direction.ABOVE else 1 - x
+    def values(self, pairs: Iterable[tuple[float, float]]) -> list[float]:
+        """Return X of pairs of scores (student, teacher), turned round for a bet on below."""
+        ratio, scale, above = self.ratio, 1 + self.ratio, self.direction is Direction.ABOVE
+        found = []
+        for student, teacher in pairs:
+            if not (0 <= student <= 1 and 0 <= teacher <= 1):
+                raise ValueError(
+                    f"scores {student} and {teacher} of a pair: expected both between 0 and 1."
+                    " Scale the measure, or leave the pair out"
+                )
+            x = (student - ratio * teacher + ratio) / scale
+            found.append(x if above else 1 - x)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ def play(wealth: Wealth, xs: Iterable[float], *, fair: float, alpha: float) -> W
 
 def bet(wealth: Wealth, pairs: Iterable[tuple[float, float]], on: Bet) -> Wealth:
     """Bet on pairs of scores, (student, teacher)."""
-    return play(wealth, [on.value(s, t) for s, t in pairs], fair=on.fair, alpha=on.alpha)
+    return play(wealth, on.values(pairs), fair=on.fair, alpha=on.alpha)
 
 
 def bound(alpha: float) -> float:

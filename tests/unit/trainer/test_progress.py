@@ -24,7 +24,7 @@ def test_without_a_pace_nothing_is_estimated():
 
 def test_a_push_stays_within_the_contract():
     many = {f"metric{n}" * 20: 1.23456789 for n in range(100)}
-    told = progress.status(150, 100, 3, many)
+    told = progress.status(progress.percentage(150, 100), 3, many)
     assert told.progress_percentage == 100
     assert told.metrics is not None
     assert len(told.metrics) == 64
@@ -84,3 +84,13 @@ def test_the_log_tells_what_how_far_and_how_long(caplog: pytest.LogCaptureFixtur
     told = Progress()
     told.tell(1, 2, {"texts": 1}, "label")
     assert caplog.messages == ["label 50% texts=1"]
+
+
+def test_a_download_is_told_but_is_not_the_stages_progress(caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO")
+    sent: list[Push] = []
+    told = Progress(sent.append)
+    told.mention({"megabytes": 90.1, "ofMegabytes": 90.1}, "fetch teacher")
+    told.close()
+    assert [push.trainer_status.progress_percentage for push in sent] == [None]
+    assert caplog.messages == ["fetch teacher megabytes=90.1 ofMegabytes=90.1"]

@@ -39,13 +39,18 @@ def estimate(done: float, total: float, *, began: float, now: float, first: floa
     return max(0, round(pace * (total - done)))
 
 
+def percentage(done: float, total: float) -> int:
+    """Return the share that is done, 0 to 100, never rounded up."""
+    percent = int(100 * done / total) if total > 0 else 0
+    return min(100, max(0, percent))
+
+
 def status(
-    done: float, total: float, remaining: int | None, metrics: Mapping[str, Number]
+    percent: int | None, remaining: int | None, metrics: Mapping[str, Number]
 ) -> TrainerStatus:
     """Build the body of a push."""
-    percent = int(100 * done / total) if total > 0 else 0
     return TrainerStatus(
-        progress_percentage=min(100, max(0, percent)),
+        progress_percentage=percent,
         estimated_remaining_seconds=remaining,
         metrics=[Metric(name=name[:64], value=text(value)) for name, value in metrics.items()][:64],
         last_updated_time=datetime.now(UTC).isoformat(),
@@ -93,12 +98,24 @@ class Progress:
             self._pace = Pace(now, done, total)
         pace = self._pace
         remaining = estimate(done, total, began=pace.began, now=now, first=pace.first)
-        latest = status(done, total, remaining, metrics or {})
+        latest = status(percentage(done, total), remaining, metrics or {})
+        self._say(_line(what, latest), latest, whole=done >= total)
+
+    def mention(self, metrics: Mapping[str, Number], what: str) -> None:
+        """Say how far something is that is not the stage's own work, such as a download.
+
+        The stage's percentage stays where it is, so that it only ever rises.
+        """
+        latest = status(None, None, metrics)
+        self._say(_line(what, latest), latest, whole=False)
+
+    def _say(self, line: str, latest: TrainerStatus, *, whole: bool) -> None:
         self._latest = Push(trainer_status=latest)
         self._wake.set()
-        if now - self._logged >= LOG_INTERVAL or done >= total:
+        now = time.monotonic()
+        if now - self._logged >= LOG_INTERVAL or whole:
             self._logged = now
-            log.info("%s", _line(what, latest))
+            log.info("%s", line)
 
     def close(self) -> None:
         """Send the last word, if there is one, and stop."""
@@ -127,7 +144,8 @@ class Progress:
 
 
 def _line(what: str, latest: TrainerStatus) -> str:
-    parts = [f"{what} {latest.progress_percentage}%".strip()]
+    share = "" if latest.progress_percentage is None else f" {latest.progress_percentage}%"
+    parts = [f"{what}{share}".strip()]
     if latest.estimated_remaining_seconds is not None:
         parts.append(f"{latest.estimated_remaining_seconds}s left")
     parts += [f"{metric.name}={metric.value}" for metric in latest.metrics or []]

@@ -74,7 +74,8 @@ def _teller(context: Context, role: Role) -> Callable[[float, float], None]:
     what = f"fetch {role.name.lower()}"
 
     def tell(done: float, total: float) -> None:
-        context.progress.tell(done, total, {"megabytes": round(done / 1e6, 1)}, what)
+        megabytes = {"megabytes": round(done / 1e6, 1), "ofMegabytes": round(total / 1e6, 1)}
+        context.progress.mention(megabytes, what)
 
     return tell
 

@@ -33,6 +33,8 @@ THROUGHPUT_TEXTS = 512
 ROUNDS = 3
 ROUNDS_OF_ENDPOINT = 1
 """Each call of an endpoint costs money."""
+QUALITY_SHARE = 0.3
+"""Part of the stage's progress that measuring quality stands for; speed is the rest."""
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +149,8 @@ def _timings(context: Context, bench: Bench, models: Pair[Counted]) -> Pair[spee
     )
 
     def tell(done: int, total: int) -> None:
-        context.progress.tell(done, total, {"calls": done}, "evaluate speed")
+        share = QUALITY_SHARE + (1 - QUALITY_SHARE) * done / max(total, 1)
+        context.progress.tell(share, 1, {"calls": done}, "evaluate speed")
         context.check_stop()
 
     timed = speed.measure(
@@ -162,7 +165,8 @@ def _teller(context: Context, total: int) -> Callable[[int, int], None]:
     def tell(texts: int, _tokens: int) -> None:
         nonlocal done
         done += texts
-        context.progress.tell(done, total, {"texts": done}, "evaluate quality")
+        share = QUALITY_SHARE * done / max(total, 1)
+        context.progress.tell(share, 1, {"texts": done}, "evaluate quality")
         context.check_stop()
 
     return tell

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 from devcluster import Cluster, ClusterError
-from distill_api.generate import crd as definition
 from distill_api.generate import files
+from distill_api.generate.kinds import KINDS
 from kubernetes import client, config
 
 
@@ -48,7 +48,8 @@ def crd(cluster: Cluster) -> None:
             "apply", "--server-side", "--force-conflicts", "-f", str(files.ROOT / "crds")
         )
     )
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/{definition.NAME}")
+    for kind in KINDS:
+        cluster.kubectl("wait", "--for=condition=Established", f"crd/{kind.name}")
 
 
 @contextmanager

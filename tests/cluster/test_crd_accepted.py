@@ -11,6 +11,7 @@ from devcluster import Cluster
 from distill_api import names
 from distill_api.generate import crd as definition
 from distill_api.generate import files
+from distill_api.generate.kinds import JOB
 from distill_api.job import DistillationJobSpec
 from kubernetes import client
 
@@ -44,7 +45,7 @@ def _change(jobs: client.CustomObjectsApi, stored: dict[str, Any], spec: dict[st
 
 
 def test_the_definition_is_established_under_its_names(crd: None, api: client.ApiClient) -> None:
-    found = client.ApiextensionsV1Api(api).read_custom_resource_definition(definition.NAME)
+    found = client.ApiextensionsV1Api(api).read_custom_resource_definition(JOB.name)
     conditions = {c.type: c.status for c in found.status.conditions}
     assert conditions["Established"] == conditions["NamesAccepted"] == "True"
     assert conditions.get("NonStructuralSchema") is None
@@ -224,7 +225,7 @@ def test_the_api_server_publishes_a_sentence_for_every_field(crd: None, cluster:
     served = json.loads(cluster.kubectl("get", "--raw", f"/openapi/v3/apis/{'/'.join(OF)}"))
     schemas = served["components"]["schemas"]
     (ours,) = (s for name, s in schemas.items() if name.endswith(f".{names.JOB_KIND}"))
-    tree = definition.root_schema()["properties"]
+    tree = definition.root_schema(JOB)["properties"]
     expected = {path for top in ("spec", "status") for path, _ in _members(tree[top], top)}
     found = {
         path: member.get("description", "")

@@ -10,6 +10,7 @@ import yaml
 from distill_api.generate import files
 from distill_operator import settings
 
+DEFINITION = "CustomResourceDefinition"
 pytestmark = pytest.mark.skipif(
     chart.helm() is None, reason="needs helm: run `python -m devcluster build`"
 )
@@ -52,7 +53,7 @@ def test_helm_lint_finds_nothing() -> None:
 
 def test_every_object_is_named_once_and_labelled(objects: list[dict[str, Any]]) -> None:
     keys = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects]
-    assert len(keys) == len(set(keys)) == 13
+    assert len(keys) == len(set(keys)) == 16
     for made in objects:
         assert made["metadata"]["labels"]["app.kubernetes.io/part-of"] == "kubedistill"
 
@@ -156,12 +157,12 @@ def test_both_modes_give_the_same_rights_where_jobs_are_served(
 def test_definitions_can_be_left_out_and_are_kept_on_uninstall(
     objects: list[dict[str, Any]],
 ) -> None:
-    kept = chart.only(objects, "CustomResourceDefinition")["metadata"]["annotations"]
-    assert kept == {"helm.sh/resource-policy": "keep"}
+    kept = [o["metadata"]["annotations"] for o in objects if o["kind"] == DEFINITION]
+    assert kept == [{"helm.sh/resource-policy": "keep"}] * 2
     without = chart.render({"crds": {"enabled": False}})
-    assert "CustomResourceDefinition" not in {o["kind"] for o in without}
+    assert DEFINITION not in {o["kind"] for o in without}
     loose = chart.render({"crds": {"keep": False}})
-    assert "annotations" not in chart.only(loose, "CustomResourceDefinition")["metadata"]
+    assert ["annotations" in o["metadata"] for o in loose if o["kind"] == DEFINITION] == [False] * 2
 
 
 def test_a_digest_wins_over_a_tag() -> None:
@@ -196,16 +197,17 @@ def test_the_schema_knows_every_value_and_every_value_is_explained() -> None:
     assert schema["additionalProperties"] is False
 
 
-def test_people_with_edit_may_write_jobs_and_with_view_read_them(
-    objects: list[dict[str, Any]],
+@pytest.mark.parametrize("kind", ["distillationjob", "distilledmodelrollout"])
+def test_people_with_edit_may_write_our_objects_and_with_view_read_them(
+    objects: list[dict[str, Any]], kind: str
 ) -> None:
-    viewer = chart.only(objects, "ClusterRole", "-distillationjob-viewer")
-    editor = chart.only(objects, "ClusterRole", "-distillationjob-editor")
+    viewer = chart.only(objects, "ClusterRole", f"-{kind}-viewer")
+    editor = chart.only(objects, "ClusterRole", f"-{kind}-editor")
     label = "rbac.authorization.k8s.io/aggregate-to-"
     assert viewer["metadata"]["labels"][f"{label}view"] == "true"
     assert f"{label}view" not in editor["metadata"]["labels"]
     assert {verb for rule in viewer["rules"] for verb in rule["verbs"]} == {"get", "list", "watch"}
-    assert "distillationjobs/status" not in editor["rules"][0]["resources"]
+    assert editor["rules"][0]["resources"] == [f"{kind}s"]
 
 
 def test_the_notes_name_the_release_and_its_commands() -> None:

@@ -59,6 +59,16 @@ DnsName = Annotated[
         most=253,
     ),
 ]
+DnsLabel = Annotated[
+    str,
+    text(
+        r"^[a-z]([-a-z0-9]*[a-z0-9])?$",
+        "must be a name of small letters, digits and '-' that starts with a letter and does not"
+        " end with '-'",
+        most=63,
+    ),
+]
+Port = Annotated[int, Field(ge=1, le=65535)]
 Quantity = Annotated[
     str,
     text(

@@ -91,7 +91,7 @@ class ConditionType(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a condition has its value; also the reasons of events."""
+    """Why a condition of a DistillationJob has its value; also the reasons of events."""
 
     ACCEPTED = "Accepted"
     RUNNING = "Running"
@@ -125,6 +125,101 @@ class Reason(StrEnum):
     CHILD_REFUSED = "ChildRefused"
     """The API server refused an object that the operator wanted to make."""
     EXPIRED = "Expired"
+
+
+class RolloutPhase(StrEnum):
+    """Where a DistilledModelRollout stands."""
+
+    PENDING = "Pending"
+    PREPARING = "Preparing"
+    PROGRESSING = "Progressing"
+    PAUSED = "Paused"
+    PROMOTING = "Promoting"
+    PROMOTED = "Promoted"
+    COMPLETED = "Completed"
+    ROLLING_BACK = "RollingBack"
+    ROLLED_BACK = "RolledBack"
+    FAILED = "Failed"
+    DELETING = "Deleting"
+
+
+class RolloutVerdict(StrEnum):
+    """What the evidence says of a metric, or of all of them."""
+
+    NO_DATA = "NoData"
+    UNDECIDED = "Undecided"
+    HEALTHY = "Healthy"
+    REGRESSED = "Regressed"
+    ENVIRONMENT_FAULT = "EnvironmentFault"
+
+
+class RolloutConditionType(StrEnum):
+    """Conditions of a DistilledModelRollout; `Promoted` is the summary."""
+
+    PROMOTED = "Promoted"
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    PAUSED = "Paused"
+    ROLLED_BACK = "RolledBack"
+    METRICS = "MetricsAvailable"
+    ROUTE = "RouteResolved"
+    VERIFIED = "WeightVerified"
+    TEACHER = "TeacherAvailable"
+    CONFLICT = "Conflict"
+    ROLLBACK_FAILED = "RollbackFailed"
+
+
+class RolloutReason(StrEnum):
+    """Why a rollout moved or a condition of it has its value; also the reasons of events.
+
+    The first ones are named as the signals that move a rollout.
+    """
+
+    DELETED = "Deleted"
+    ABORTED = "AbortedByUser"
+    BROKEN = "ReferenceUnusable"
+    CHANGED = "ModelChanged"
+    CRASHED = "StudentUnavailable"
+    REGRESSED = "MetricRegressed"
+    OUTAGE = "MetricsOutage"
+    OVERDUE = "DeadlineExceeded"
+    RENEWED = "OldStudentDrained"
+    RETURNED = "TrafficReturned"
+    RETRIED = "RetriedByUser"
+    REPAIRED = "ReferenceRepaired"
+    OVERRIDDEN = "StepApprovedByUser"
+    PASSED = "LastStepApprovedByUser"
+    HELD = "Held"
+    RESUMED = "Resumed"
+    ACCEPTED = "ArtifactResolved"
+    PREPARED = "ArmsReady"
+    STEP_DONE = "StepDone"
+    LAST_STEP_DONE = "LastStepDone"
+    SETTLED = "FinalWeightsVerified"
+    RETAINED = "TeacherReleased"
+
+    WAITING = "Waiting"
+    INVALID_SPEC = "InvalidSpec"
+    CHILD_REFUSED = "ChildRefused"
+    MEASURED = "Measured"
+    NOT_MEASURED = "NotMeasured"
+    NO_DATA = "NoData"
+    CARRIED = "Carried"
+    NOT_CARRIED = "NotCarried"
+    NOT_FOUND = "NotFound"
+    VERIFIED = "Verified"
+    NOT_VERIFIED = "NotVerified"
+    ARM_READY = "Ready"
+    NOT_READY = "NotReady"
+    LET_GO = "LetGo"
+    FOREIGN_WEIGHTS = "ForeignWeights"
+    WEIGHTS_RESTORED = "WeightsRestored"
+    NO_CONFLICT = "NoConflict"
+    NO_ROLLBACK = "NoRollback"
+    UNDER_WAY = "UnderWay"
+    STUCK = "Stuck"
+    WARNING = "MetricWarning"
 
 
 class Exit(IntEnum):

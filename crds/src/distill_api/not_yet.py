@@ -1,6 +1,6 @@
-"""Fields that are part of the contract and whose stage is not built yet: refused with a sentence.
+"""Fields that are part of the contract and whose work is not built yet: refused with a sentence.
 
-Whoever builds a stage removes its line here; nothing else refuses the field.
+Whoever builds it removes its line here; nothing else refuses the field.
 """
 
 from typing import Final, NamedTuple
@@ -84,11 +84,58 @@ REFUSED: Final = (
 )
 
 
+_BASELINES: Final = ("OfflineEvaluation", "PreviousStudent", "Absolute")
+_DOWNLOADED: Final = ("s3", "gs", "hf", "http", "https")
+"""Schemes of models that no volume can mount."""
+
+
+def _baseline(name: str) -> NotYet:
+    """Refuse a quality that is compared with anything but the teacher's paired scores."""
+    used = f"self.metrics.exists(m, has(m.quality) && m.quality.baseline == '{name}')"
+    instead = "use baseline Teacher, which compares both arms' answers to the same queries"
+    return NotYet(f"metrics.quality.baseline {name}", used, instead, at="metrics")
+
+
+ROLLOUT_REFUSED: Final = (
+    NotYet(
+        "component",
+        "!(self.component in ['Embedding', 'Reranker'])",
+        "use component Embedding or Reranker",
+    ),
+    *map(_baseline, _BASELINES),
+    NotYet(
+        "metrics.cost",
+        "self.metrics.exists(m, has(m.cost))",
+        "remove the metric; with prices given, status.savings tells what is saved",
+        at="metrics",
+    ),
+    NotYet(
+        "artifact.uri of an object store",
+        "has(self.artifact) && has(self.artifact.uri) && self.artifact.uri.matches('^(s3|gs)://')",
+        "publish the student to an OCI registry or a volume and name it there",
+        at="artifact.uri",
+    ),
+    NotYet(
+        "teacher.deployment.model.uri that has to be downloaded",
+        "has(self.teacher.deployment) && has(self.teacher.deployment.model)"
+        f" && self.teacher.deployment.model.uri.matches('^({'|'.join(_DOWNLOADED)})://')",
+        "push the model to an OCI registry or a volume, or name a Service that serves it already",
+        at="teacher.deployment.model.uri",
+    ),
+)
+"""What a rollout is not able to do yet."""
+
+
 def _sentence(field: NotYet) -> str:
     return f"spec.{field.path} is not available in this release yet: {field.instead}"
 
 
-RULES: Final[tuple[dict[str, JsonValue], ...]] = tuple(
-    rule(f"!({field.used})", _sentence(field), at=f".{field.at or field.path.split()[0]}")
-    for field in REFUSED
-)
+def _rules(refused: tuple[NotYet, ...]) -> tuple[dict[str, JsonValue], ...]:
+    return tuple(
+        rule(f"!({field.used})", _sentence(field), at=f".{field.at or field.path.split()[0]}")
+        for field in refused
+    )
+
+
+RULES: Final = _rules(REFUSED)
+ROLLOUT_RULES: Final = _rules(ROLLOUT_REFUSED)

@@ -13,21 +13,26 @@ Number = Annotated[str, Field(max_length=32, pattern=r"^-?[0-9]+(\.[0-9]+)?(e[-+
 Digest = Annotated[str, Field(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
-class Condition(Model):
-    """A condition of the standard shape."""
+class ConditionShape(Model):
+    """What conditions of every kind have in common."""
 
-    type: ConditionType
-    """Which condition."""
     status: Literal["True", "False", "Unknown"]
     """Its value."""
     observed_generation: NonNegativeInt
     """Generation of the spec that it was derived from."""
     last_transition_time: datetime
     """When status last changed."""
-    reason: Reason
-    """One word for programs."""
     message: Annotated[str, Field(max_length=4096)]
     """A sentence for people: what happened and what to do."""
+
+
+class Condition(ConditionShape):
+    """A condition of the standard shape."""
+
+    type: ConditionType
+    """Which condition."""
+    reason: Reason
+    """One word for programs."""
 
 
 class Metric(Model):

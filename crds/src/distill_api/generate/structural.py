@@ -10,6 +10,7 @@ from typing import Any, Final
 type Schema = dict[str, Any]
 
 RULES: Final = "x-kubernetes-validations"
+FREE: Final = "x-kubernetes-preserve-unknown-fields"
 PATTERN_SENTENCE: Final = "x-pattern-sentence"
 """The sentence for a pattern: both become one CEL rule, whose message a person can act on."""
 
@@ -31,6 +32,7 @@ _ORDER: Final = (
     "maxProperties",
     "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys",
+    FREE,
     RULES,
     "required",
     "properties",
@@ -69,7 +71,7 @@ def without_defaults(schema: Schema) -> Schema:
 
 def _node(raw: Schema, defs: Mapping[str, Schema], path: str) -> Schema:
     schema = _flat(raw, defs, path)
-    for translate in (_const, _exclusive, _fractions, _sentence, _closed):
+    for translate in (_const, _exclusive, _fractions, _sentence, _free, _closed):
         schema = translate(schema, path)
     if unknown := schema.keys() - set(_ORDER):
         raise NotStructural(
@@ -78,7 +80,7 @@ def _node(raw: Schema, defs: Mapping[str, Schema], path: str) -> Schema:
         )
     _bounded(schema, path)
     schema = _with_children(schema, defs, path)
-    if isinstance(schema.get("default"), dict):
+    if "default" in schema:
         schema["default"] = _present(schema["default"])
     return {keyword: schema[keyword] for keyword in _ORDER if keyword in schema}
 
@@ -178,6 +180,13 @@ def _sentence(schema: Schema, _path: str) -> Schema:
     return left | {RULES: [check, *schema.get(RULES, [])]}
 
 
+def _free(schema: Schema, _path: str) -> Schema:
+    """Return an object that keeps whatever is in it: what its members are is nobody's business."""
+    if not schema.get(FREE):
+        return schema
+    return {k: v for k, v in schema.items() if k != "additionalProperties"}
+
+
 def _closed(schema: Schema, _path: str) -> Schema:
     """Return an object without `additionalProperties: false`, which may not stand by properties.
 
@@ -199,14 +208,14 @@ def _bounded(schema: Schema, path: str) -> None:
         )
 
 
-def _present(default: Schema) -> Schema:
-    """Return an object's default without absent members, and with all that have a value.
+def _present(default: Any) -> Any:
+    """Return a default without absent members, and with all that have a value.
 
-    `{}` would come to the same, as members have defaults of their own; but the API server checks
-    an object's rules against its default alone, and they need their members there.
+    For an object `{}` would come to the same, as members have defaults of their own; but the API
+    server checks an object's rules against its default alone, and they need their members there.
     """
-    return {
-        name: _present(value) if isinstance(value, dict) else value
-        for name, value in default.items()
-        if value is not None
-    }
+    if isinstance(default, list):
+        return [_present(item) for item in default]
+    if not isinstance(default, dict):
+        return default
+    return {name: _present(value) for name, value in default.items() if value is not None}

@@ -1,0 +1,214 @@
+"""The spec of a DistilledModelRollout."""
+
+from collections.abc import Mapping
+from typing import Annotated, Final
+
+from pydantic import Field, JsonValue
+
+from distill_api import not_yet
+from distill_api.base import Model, rule, rules, text
+from distill_api.outcome import Prices
+from distill_api.recipe import Component
+from distill_api.rollout_arms import Arm, Artifact
+from distill_api.rollout_metrics import DEFAULT_METRICS, Metrics, Signal
+from distill_api.rollout_policies import (
+    DeletionPolicy,
+    Evidence,
+    Policies,
+    Prober,
+    TeacherRetention,
+)
+from distill_api.rollout_route import Gateway
+from distill_api.rollout_schedule import Preset, Schedule
+
+FULL: Final = "Full"
+"""The value of promote that lets every step pass."""
+VLLM_BUCKETS: Final[Mapping[Signal, tuple[int, ...]]] = {
+    Signal.END_TO_END: (
+        *(300, 500, 800, 1000, 1500, 2000, 2500, 5000, 10_000, 15_000, 20_000, 30_000, 40_000),
+        *(50_000, 60_000, 120_000, 240_000, 480_000, 960_000, 1_920_000),
+    ),
+    Signal.TIME_TO_FIRST_TOKEN: (
+        *(1, 5, 10, 20, 40, 60, 80, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10_000, 20_000),
+        *(40_000, 80_000, 160_000, 640_000, 2_560_000),
+    ),
+    Signal.TIME_PER_OUTPUT_TOKEN: (
+        *(10, 25, 50, 75, 100, 150, 200, 300, 400, 500, 750, 1000, 2500, 5000, 7500, 10_000),
+        *(20_000, 40_000, 80_000),
+    ),
+}
+"""Ends of vLLM's histogram buckets in milliseconds; they cannot be configured."""
+
+
+def _fixed(field: str, why: str) -> dict[str, JsonValue]:
+    """Return the schema extra of a field that cannot change after creation."""
+    sentence = f"spec.{field} cannot change after creation, {why}: create a new rollout"
+    return {"x-kubernetes-validations": [rule("self == oldSelf", sentence)]}
+
+
+def _vllm_bucket(signal: Signal) -> dict[str, JsonValue]:
+    """Return the rule that a latency limit is one that vLLM counts at."""
+    known = ", ".join(str(bound) for bound in VLLM_BUCKETS[signal])
+    named = ", ".join(str(bound) for bound in VLLM_BUCKETS[signal][:14])
+    runs = " || ".join(
+        f"(has(self.{arm}.{kind}) && self.{arm}.{kind}.runtime == 'VLLM')"
+        for arm in ("teacher", "student")
+        for kind in ("deployment", "service")
+    )
+    return rule(
+        f"!({runs}) || has(self.evidence.prometheus) || self.metrics.all(m, !has(m.latency)"
+        f" || m.latency.signal != '{signal}' || m.latency.limitMilliseconds in [{known}])",
+        f"VLLM counts {signal} latency only at {named}, ... milliseconds, so no other limit can be"
+        " judged: choose one of these as latency.limitMilliseconds",
+        at=".metrics",
+    )
+
+
+_ARM_RULES: Final = (
+    rule(
+        "!has(self.student.deployment) || has(self.artifact)",
+        "a student that the rollout runs needs spec.artifact, which says what is served: give"
+        " artifact.jobRef or artifact.uri with its digest",
+        at=".artifact",
+    ),
+    rule(
+        "!has(self.student.deployment) || !has(self.student.deployment.model)",
+        "the student's model is spec.artifact: remove student.deployment.model",
+        at=".student.deployment.model",
+    ),
+    rule(
+        "!has(self.teacher.deployment) || has(self.teacher.deployment.model)"
+        " || (has(self.artifact) && has(self.artifact.jobRef))",
+        "a teacher that the rollout runs needs teacher.deployment.model, unless artifact.jobRef"
+        " names the job that knows it",
+        at=".teacher.deployment.model",
+    ),
+    rule(
+        "!has(self.teacher.service) || !has(self.student.service)"
+        " || self.teacher.service.name != self.student.service.name",
+        "teacher and student are the same Service, so no traffic could be moved: name two",
+        at=".student.service.name",
+    ),
+)
+_METRIC_RULES: Final = (
+    *(_vllm_bucket(signal) for signal in Signal),
+    rule(
+        "self.metrics.all(m, !has(m.latency) || m.latency.signal == 'EndToEnd')"
+        " || self.component in ['Generator', 'QueryTransform']",
+        "only a Generator or QueryTransform has a first token: use latency.signal EndToEnd",
+        at=".metrics",
+    ),
+    rule(
+        "has(self.prober) || !self.metrics.exists(m, has(m.quality))",
+        "a quality metric needs spec.prober, which sends the queries it is measured with: add it,"
+        " or remove the metric",
+        at=".prober",
+    ),
+    rule(
+        "!has(self.prober) || self.metrics.exists(m, has(m.quality))",
+        "spec.prober measures for quality metrics and there is none: add one to metrics, or remove"
+        " the prober",
+        at=".prober",
+    ),
+    rule(
+        "has(self.evidence.prometheus) || !self.metrics.exists(m, has(m.custom))",
+        "a custom metric is a query: set evidence.prometheus.url to the Prometheus that answers it",
+        at=".evidence.prometheus",
+    ),
+    rule(
+        "!self.metrics.exists(m, has(m.cost)) || self.prices.cpuHour > 0.0"
+        " || self.prices.gpuHour > 0.0 || (has(self.prices.teacherMillionRequests)"
+        " && has(self.prices.studentMillionRequests))",
+        "a cost metric needs prices: set prices.cpuHour or gpuHour, or what a million requests"
+        " cost with teacher and student",
+        at=".prices",
+    ),
+    rule(
+        "!has(self.promote) || self.promote == 'Full' || !has(self.schedule.steps)"
+        " || int(self.promote) <= size(self.schedule.steps)",
+        "spec.promote names a step that schedule.steps does not have: write its number, counted"
+        " from 1, or Full",
+        at=".promote",
+    ),
+)
+
+
+class DistilledModelRolloutSpec(Model):
+    """What is rolled out, beside what, through which gateway, how fast, and judged by what."""
+
+    model_config = rules(*_ARM_RULES, *_METRIC_RULES, *not_yet.ROLLOUT_RULES)
+
+    component: Annotated[
+        Component,
+        Field(
+            json_schema_extra=_fixed("component", "as the arms' requests and measures follow it")
+        ),
+    ]
+    """The part of a retrieval pipeline that is replaced."""
+    artifact: Artifact | None = None
+    """The student that is rolled out. A change is rolled back first and then begins anew."""
+    teacher: Arm
+    """What serves until the student is promoted, and again if it is rolled back. A change is rolled
+    back first and then begins anew."""
+    student: Arm
+    """What serves the artifact."""
+    gateway: Annotated[
+        Gateway,
+        Field(
+            json_schema_extra=_fixed(
+                "gateway", "as traffic on the old route would be left without anybody to move it"
+            )
+        ),
+    ]
+    """Where traffic is split."""
+    schedule: Schedule = Schedule(preset=Preset.TWENTY_FOUR_HOURS)
+    """How fast traffic moves. A change counts from the next look on and restarts nothing."""
+    metrics: Metrics = list(DEFAULT_METRICS)
+    """What the student is judged by: at first failed requests and the 95th percentile of latency.
+    The first one that is beyond its limit takes the traffic back; all critical ones have to be
+    healthy for the last two steps and for promotion."""
+    evidence: Evidence = Evidence()
+    """How sure the tests have to be, and what they are fed with."""
+    policies: Policies = Policies()
+    """What happens in doubt."""
+    prober: Prober | None = None
+    """Measures quality with queries of its own."""
+    teacher_retention: TeacherRetention = TeacherRetention()
+    """How long the teacher stays whole after the student is promoted."""
+    deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
+    """What becomes of a promoted student when this object is deleted. Retain: it goes on serving
+    all requests. HandBack: the teacher gets them. Before promotion they always go to the
+    teacher."""
+    prices: Prices = Prices()
+    """What things cost, for the cost metric and status.savings."""
+    paused: bool = False
+    """Keep the present weight and wait. Whatever is bad still takes the traffic back."""
+    promote: (
+        Annotated[
+            str,
+            text(
+                r"^(Full|[1-9][0-9]?)$",
+                'promote must be the number of a step as text, such as "2", or Full',
+                most=4,
+            ),
+        ]
+        | None
+    ) = None
+    """Let a step pass without waiting for its time, requests and verdict: its number, counted from
+    1. Full: every step, as soon as its weight is verified. Approves steps with a manual gate."""
+    abort: bool = False
+    """Take all traffic back to the teacher and stay there. Beats everything else."""
+    retry: (
+        Annotated[
+            str,
+            text(
+                r"^[A-Za-z0-9._:-]+$",
+                "retry may be any word of letters, digits, '.', '_', ':' and '-', such as a date",
+                most=64,
+            ),
+        ]
+        | None
+    ) = None
+    """Begin again after a rollback, with fresh evidence: each new value does so once."""
+    finalize: bool = False
+    """End teacherRetention early, after one more healthy look."""

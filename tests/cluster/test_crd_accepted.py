@@ -11,7 +11,7 @@ from devcluster import Cluster
 from distill_api import names
 from distill_api.generate import crd as definition
 from distill_api.generate import files
-from distill_api.generate.kinds import JOB
+from distill_api.generate.kinds import JOB, KINDS
 from distill_api.job import DistillationJobSpec
 from kubernetes import client
 
@@ -252,13 +252,14 @@ def test_kubectl_explains_a_field(crd: None, cluster: Cluster, path: str, senten
     assert sentence in text
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=[path.name for path in EXAMPLES])
+@pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
 def test_every_example_is_valid(crd: None, jobs: client.CustomObjectsApi, path: Path) -> None:
     documents = [d for d in yaml.safe_load_all(path.read_text()) if d]
-    ours = [d for d in documents if d.get("kind") == names.JOB_KIND]
+    plurals = {kind.kind: kind.plural for kind in KINDS}
+    ours = [d for d in documents if d.get("kind") in plurals]
     for body in ours:
         body["metadata"].pop("namespace", None)
         made = jobs.create_namespaced_custom_object(
-            *OF, "default", names.JOB_PLURAL, body, dry_run="All", field_validation="Strict"
+            *OF, "default", plurals[body["kind"]], body, dry_run="All", field_validation="Strict"
         )
         assert made["spec"]["component"]

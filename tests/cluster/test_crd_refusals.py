@@ -10,8 +10,16 @@ from distill_api import names
 from kubernetes import client
 
 HERE = Path(__file__).parent
-VALID: dict[str, Any] = yaml.safe_load((HERE / "valid_object.yaml").read_text())
-BAD: list[dict[str, Any]] = yaml.safe_load((HERE / "bad_objects.yaml").read_text())
+VALID: dict[str, dict[str, Any]] = {
+    kind: yaml.safe_load((HERE / f"valid_{kind}.yaml").read_text())
+    for kind in ("object", "rollout")
+}
+BAD: list[tuple[str, dict[str, Any]]] = [
+    (kind, case)
+    for kind in VALID
+    for case in yaml.safe_load((HERE / f"bad_{kind}s.yaml").read_text())
+]
+PLURAL = {names.JOB_KIND: names.JOB_PLURAL, names.ROLLOUT_KIND: names.ROLLOUT_PLURAL}
 
 
 def patched(target: Any, patch: Any) -> Any:
@@ -33,28 +41,34 @@ def create(api: client.ApiClient, body: dict[str, Any], *, namespace: str = "def
         names.GROUP,
         names.VERSION,
         namespace,
-        names.JOB_PLURAL,
+        PLURAL[body.get("kind", "")],
         body,
         dry_run="All",
         field_validation="Strict",
     )
 
 
-def test_there_are_many_bad_objects_and_each_is_about_something_else() -> None:
-    assert len(BAD) >= 100
-    assert len({case["why"] for case in BAD}) == len(BAD)
+@pytest.mark.parametrize("kind", VALID)
+def test_there_are_many_bad_objects_and_each_is_about_something_else(kind: str) -> None:
+    reasons = [case["why"] for of, case in BAD if of == kind]
+    assert len(reasons) >= 100
+    assert len(set(reasons)) == len(reasons)
 
 
-def test_the_valid_object_is_accepted(crd: None, api: client.ApiClient) -> None:
-    assert create(api, VALID)["metadata"]["name"] == "minilm-small"
+@pytest.mark.parametrize("kind", VALID)
+def test_the_valid_object_is_accepted(crd: None, api: client.ApiClient, kind: str) -> None:
+    body = VALID[kind]
+    assert create(api, body)["metadata"]["name"] == body["metadata"]["name"]
 
 
-@pytest.mark.parametrize("case", BAD, ids=[case["why"] for case in BAD])
+@pytest.mark.parametrize(
+    ("kind", "case"), BAD, ids=[f"{kind}: {case['why']}" for kind, case in BAD]
+)
 def test_a_bad_object_is_refused_with_its_sentence(
-    crd: None, api: client.ApiClient, case: dict[str, Any]
+    crd: None, api: client.ApiClient, kind: str, case: dict[str, Any]
 ) -> None:
     with pytest.raises(client.ApiException) as refusal:
-        create(api, patched(VALID, case["patch"]))
+        create(api, patched(VALID[kind], case["patch"]))
     assert refusal.value.status in {400, 422}
     answer = str(refusal.value.body).replace('\\"', '"')
     assert case["says"] in answer

@@ -1,9 +1,14 @@
 """A rollout's spec states the guide's numbers, and its models answer what planners ask."""
 
+import json
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from distill_api import names
+from distill_api.generate import files
 from distill_api.rollout import VLLM_BUCKETS, DistilledModelRolloutSpec
 from distill_api.rollout_metrics import SLOW_SHARES, Custom, Errors, Latency, Metric, Signal
 from distill_api.rollout_schedule import PRESETS, Preset, Schedule, Step
@@ -152,3 +157,32 @@ def test_a_status_keeps_the_operators_record_as_it_is() -> None:
     record = {"memory": {"step": 1, "clocks": {"soak": 12.5}}, "evidence": {"rates": {}}}
     status = RolloutStatus.model_validate({"record": record})
     assert status.model_dump(mode="json", by_alias=True, exclude_none=True)["record"] == record
+
+
+def test_a_status_that_was_written_once_is_still_read_and_written_alike() -> None:
+    golden = json.loads((files.ROOT / "tests/contract/golden/rollout-status.json").read_text())
+    parsed = RolloutStatus.model_validate(golden)
+    assert parsed.model_dump(mode="json", by_alias=True, exclude_none=True) == golden
+
+
+EXAMPLES = sorted((files.ROOT / "examples" / "rollout").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
+def test_every_example_is_read_by_the_models(path: Path) -> None:
+    documents = list(yaml.safe_load_all(path.read_text()))
+    (ours,) = (d for d in documents if d["kind"] == names.ROLLOUT_KIND)
+    spec = DistilledModelRolloutSpec.model_validate(ours["spec"])
+    assert spec.schedule.resolved()[-1].weight == 100
+    assert any(metric.critical for metric in spec.metrics)
+
+
+def test_there_is_an_example_for_each_way_in() -> None:
+    assert {path.stem for path in EXAMPLES} >= {
+        "minimal",
+        "uri-and-digest",
+        "existing-services",
+        "existing-route",
+        "gitops",
+        "thirty-days",
+    }

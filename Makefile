@@ -5,7 +5,7 @@ SHELL := bash
 PYTHON := .venv/bin/python
 SOURCES := crds operator trainer-image tests examples bench
 
-.PHONY: help setup demo test check generate verify images bench test-fast test-faults down
+.PHONY: help setup demo test check generate verify images bench test-fast down
 
 help: ## show the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,9 +21,6 @@ test: setup ## every test: unit, properties, contract, real cluster, one whole s
 
 test-fast: ## the tests that need no cluster
 	@$(PYTHON) -m pytest tests/unit tests/properties tests/contract
-
-test-faults: setup ## the long stories: operator, pod, API server and node lost while a job runs
-	@$(PYTHON) -m pytest --cluster --faults -m faults
 
 check: ## lint, types, import law, generated files
 	@.venv/bin/ruff format --check $(SOURCES)

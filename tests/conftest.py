@@ -7,16 +7,14 @@ import pytest
 NEEDS = {
     "cluster": "a real Kubernetes: pass --cluster (make test does)",
     "e2e": "a real Kubernetes: pass --cluster (make test does)",
-    "faults": "a real Kubernetes that may be broken on purpose: pass --faults (make test-faults)",
     "gpu": "an accelerator: pass --gpu",
 }
-FLAG_OF = {"cluster": "--cluster", "e2e": "--cluster", "faults": "--faults", "gpu": "--gpu"}
+FLAG_OF = {"cluster": "--cluster", "e2e": "--cluster", "gpu": "--gpu"}
 FOLDER_MARKS = {"cluster": "cluster", "e2e": "e2e"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cluster", action="store_true", help="also run tests on a real Kubernetes")
-    parser.addoption("--faults", action="store_true", help="also kill operators, pods and nodes")
     parser.addoption("--gpu", action="store_true", help="also run tests that need an accelerator")
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import hypothesis.strategies as st
-from distill_operator.plan.rollout import course, phases, shares
+from distill_operator.plan.rollout import course, phases, shares, turn
 from distill_operator.plan.rollout.memory import Memory
 from distill_operator.plan.rollout.model import WHOLE, Arm, ObservedArtifact
 from distill_operator.plan.rollout.phases import Phase, Signal
@@ -46,10 +46,10 @@ class RolloutStory(RuleBasedStateMachine):
     def reconcile(self, *, dies: str, read: bool) -> None:
         world, before = self.world, self.world.memory
         self.turns += 1
-        seen = (world.state, world.policy, world.look(read=read))
-        found = world.turn(dies=dies, read=read)
-        assert course.go(*seen, SETTINGS, now=world.now) == found, "not the same plan"
-        self._check(before, found.state.memory, found)
+        seen, now = world.seen(read=read), world.now
+        plan = world.turn(dies=dies, read=read)
+        assert turn.take(seen, SETTINGS, now=now) == plan, "not the same plan"
+        self._check(before, plan.decided.state.memory, plan.decided)
 
     def _check(self, before: Memory, after: Memory, found: course.Outcome) -> None:
         commands = self.world.policy.commands
@@ -95,10 +95,8 @@ class RolloutStory(RuleBasedStateMachine):
             self.world.start()
             if not self.world.gateway_stuck:
                 self.world.program()
-        before = self.world.state
-        found = self.world.turn(read=False)
-        assert found.edit is None
-        assert found.state == before
+        plan = self.world.turn(read=False)
+        assert (plan.decided.edit, plan.write, plan.news) == (None, False, ())
 
     @rule(seconds=st.sampled_from([1, 2, 10, 60, 7200, -3600]))
     def time_passes(self, seconds: float) -> None:
@@ -199,7 +197,7 @@ class RolloutStory(RuleBasedStateMachine):
 
 TestRollouts = RolloutStory.TestCase
 TestRollouts.settings = settings(
-    max_examples=100,
+    max_examples=60,
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

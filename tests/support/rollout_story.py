@@ -14,16 +14,23 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from distill_api.rollout_metrics import OnRegression
+from distill_api.rollout_policies import Action, ForeignWeights
 from distill_operator.plan.rollout import signals
-from distill_operator.plan.rollout.model import Arm, ObservedArtifact, ObservedBackend
+from distill_operator.plan.rollout.model import (
+    Arm,
+    ObservedArtifact,
+    ObservedBackend,
+    OtherRollout,
+)
 from distill_operator.plan.rollout.phases import Phase
-from distill_operator.plan.rollout.policy import Action, Foreign, OnRegression, Policy, Step
-from rollouts import ERRORS, World, a_route, a_world
+from distill_operator.plan.rollout.policy import Policy, Step
+from rollouts import ERRORS, NOW, World, a_route, a_world
 
 FOLDER: Final = Path(__file__).parents[1] / "unit" / "rollout" / "stories"
-WORDS: Final = frozenset({"why", "held"})
+WORDS: Final = frozenset({"why", "held", "told"})
 """Expectations that name a part of a sentence."""
-ENUMS: Final = {"no_data": Action, "undecided": Action, "foreign": Foreign}
+ENUMS: Final = {"no_data": Action, "undecided": Action, "foreign": ForeignWeights}
 
 
 def stories() -> list[tuple[str, dict[str, Any]]]:
@@ -53,7 +60,7 @@ def tell(story: Mapping[str, Any]) -> None:
 
 
 def _fits(found: Any, wanted: Any, *, part: bool) -> bool:
-    if isinstance(wanted, Mapping):
+    if isinstance(wanted, Mapping) and not isinstance(found, Mapping):
         assert wanted.keys() & {"least", "most"}, f"{wanted} bounds nothing"
         return bool(wanted.get("least", found) <= found <= wanted.get("most", found))
     return wanted in found if part else bool(found == wanted)
@@ -179,6 +186,17 @@ def _revise(world: World, revision: str) -> None:
     world.revision = revision
 
 
+def _revise_teacher(world: World, revision: str) -> None:
+    world.generation += 1
+    world.teacher_revision = revision
+
+
+def _rival(world: World, name: str | None) -> None:
+    older = OtherRollout(name or "", NOW - timedelta(days=1), "uid")
+    younger = OtherRollout("younger", NOW + timedelta(days=1), "uid-2")
+    world.others = (older, younger) if name else (younger,)
+
+
 def _replicas(world: World, counts: Mapping[str, int]) -> None:
     for arm, count in counts.items():
         world.sides[Arm(arm)].replicas = count
@@ -257,7 +275,8 @@ VERBS: Final[Mapping[str, Callable[[World, Any], None]]] = {
     "route_refused": _set("route_refused"),
     "per_second": _set("per_second"),
     "delete": _set("deleting"),
-    "rival": _set("rival"),
+    "rival": _rival,
+    "revise_teacher": _revise_teacher,
     "artifact_fails": _artifact_fails,
     "route_goes": _route_goes,
 }
@@ -285,6 +304,9 @@ EXPECTED: Final[Mapping[str, Callable[[World], Any]]] = {
     "epoch": lambda world: world.memory.epoch,
     "fights": lambda world: world.memory.fights,
     "held": _held,
+    "told": lambda world: " | ".join(world.told),
+    "writes": lambda world: world.writes,
+    "pods": lambda world: {arm.value: len(side.pods) for arm, side in world.sides.items()},
     "edit": lambda world: bool(world.last and world.last.edit),
     "verdict": lambda world: world.last.here.judgement.verdict.value if world.last else None,
     "student_requests": lambda world: world.memory.step_requests,

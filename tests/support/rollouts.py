@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from distill_api.names import Label
+from distill_api.rollout_arms import ServingDeployment
+from distill_api.rollout_route import OwnedRoute, ParentReference
 from distill_operator.plan.model import Manifest
-from distill_operator.plan.rollout import course, deletion
-from distill_operator.plan.rollout.course import Look, Outcome, State
+from distill_operator.plan.rollout import record, turn, wanted
+from distill_operator.plan.rollout.conditions import Claim
+from distill_operator.plan.rollout.course import Outcome, State
 from distill_operator.plan.rollout.memory import Memory
 from distill_operator.plan.rollout.model import (
     WHOLE,
@@ -22,17 +27,35 @@ from distill_operator.plan.rollout.model import (
     ObservedParent,
     ObservedPod,
     ObservedRoute,
+    OtherRollout,
     RouteEdit,
     Settings,
 )
 from distill_operator.plan.rollout.phases import Phase
 from distill_operator.plan.rollout.policy import Commands, Metric, Policy, Step
 from distill_operator.plan.rollout.traffic import Backends
+from distill_operator.plan.rollout.turn import Scene, Subject, Turn
+from distill_operator.plan.rollout.wanted import Wanted
+from distill_operator.render.order import Owner
+from distill_operator.render.rollout.order import (
+    ArmOrder,
+    Backend,
+    Model,
+    RouteOrder,
+)
 from distill_operator.statistics import comparison, rate, sprt
 
 NOW: Final = datetime(2026, 11, 25, 12, tzinfo=UTC)
 SETTINGS: Final = Settings(server_image="server", prober_image="prober")
 BACKENDS: Final = Backends("minilm-teacher", "minilm-student")
+OWNER: Final = Owner("team-a", "minilm", "0a1b2c3d")
+A_ROUTE_ORDER: Final = RouteOrder(
+    owner=OWNER,
+    name="minilm",
+    route=OwnedRoute(parent_refs=[ParentReference(name="edge")]),
+    teacher=Backend("teacher", BACKENDS.teacher, 8080),
+    student=Backend("student", BACKENDS.student, 8080),
+)
 ERRORS: Final = Metric(
     rate.Rule(
         metric="errors",
@@ -85,13 +108,21 @@ class World:
     sides: dict[Arm, Side] = field(default_factory=lambda: {arm: Side() for arm in Arm})
     route: ObservedRoute | None = None
     now: datetime = NOW
-    revision: str | None = "rev-1"
+    revision: str = "rev-1"
+    """Of the student's artifact."""
+    teacher_revision: str = "rev-1"
+    deployments: dict[Arm, Manifest] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
+    finalizers: tuple[str, ...] = ()
+    others: tuple[OtherRollout, ...] = ()
+    writes: int = 0
+    """Of the status."""
+    told: list[str] = field(default_factory=list)
     artifact: ObservedArtifact = field(
         default_factory=lambda: ObservedArtifact("oci://registry/minilm", "sha256:" + "0" * 64)
     )
     generation: int = 1
     deleting: bool = False
-    rival: str | None = None
     per_second: float = 100.0
     """Requests that come in."""
     metrics_down: bool = False
@@ -107,7 +138,6 @@ class World:
     """Requests sent where nobody answers."""
     waiting: dict[Arm, float] = field(default_factory=lambda: dict.fromkeys(Arm, 0.0))
     failing: dict[Arm, float] = field(default_factory=lambda: dict.fromkeys(Arm, 0.0))
-    seen: list[Memory] = field(default_factory=list)
     count: int = 0
     last: Outcome | None = None
 
@@ -149,14 +179,15 @@ class World:
             pod.errors += int(failed)
 
     def start(self) -> None:
-        """Let Kubernetes bring each arm that we run to its replicas, of the wanted revision."""
+        """Let Kubernetes bring each arm that we run to its replicas, of the applied revision."""
         for arm, side in self.sides.items():
-            wanted = self.memory.revision
-            if not side.ours or wanted is None or self.frozen:
+            found = self.deployments.get(arm)
+            if not side.ours or found is None or self.frozen:
                 continue
-            replicas = 0 if arm is Arm.TEACHER and self.phase is Phase.COMPLETED else side.replicas
-            kept = [pod for pod in side.pods if pod.revision == wanted][:replicas]
-            fresh = [self._pod(arm, wanted) for _ in range(replicas - len(kept))]
+            revision = found["spec"]["template"]["metadata"]["labels"][Label.REVISION]
+            replicas = found["spec"]["replicas"]
+            kept = [pod for pod in side.pods if pod.revision == revision][:replicas]
+            fresh = [self._pod(arm, revision) for _ in range(replicas - len(kept))]
             side.pods = kept + fresh
 
     def _pod(self, arm: Arm, revision: str) -> Pod:
@@ -192,19 +223,37 @@ class World:
 
     # What we do.
 
-    def look(self, *, read: bool = True) -> Look:
+    def seen(self, *, read: bool = True) -> Scene:
         """Return what an observer sees now."""
-        return Look(
+        return Scene(
+            rollout=Subject(
+                uid="0a1b2c3d",
+                generation=self.generation,
+                created=NOW,
+                deleting=self.deleting,
+                finalizers=self.finalizers,
+                wanted=self.wanted,
+                state=self.state,
+                claims=self.claims,
+            ),
             route=self.route,
-            backends=BACKENDS,
-            arms={arm: self._arm(arm) for arm in Arm},
-            runs=frozenset(arm for arm in Arm if self.sides[arm].ours),
+            teacher=self._arm(Arm.TEACHER),
+            student=self._arm(Arm.STUDENT),
             metrics=self._metrics() if read else ObservedMetrics(read=False),
             artifact=self.artifact,
-            revision=self.revision,
-            generation=self.generation,
-            deleting=self.deleting,
-            rival=self.rival,
+            others=self.others,
+        )
+
+    @property
+    def wanted(self) -> Wanted:
+        """What the spec asks for."""
+        orders = {arm: an_order(arm, self) if self.sides[arm].ours else None for arm in Arm}
+        return Wanted(
+            policy=self.policy,
+            backends=BACKENDS,
+            teacher=orders[Arm.TEACHER],
+            student=orders[Arm.STUDENT],
+            route=A_ROUTE_ORDER if self.policy.owns_route else None,
         )
 
     def _arm(self, arm: Arm) -> ObservedArm:
@@ -229,17 +278,18 @@ class World:
         )
 
     def _deployment(self, arm: Arm) -> ObservedDeployment | None:
-        side = self.sides[arm]
-        if not side.pods and self.memory.revision is None:
+        side, found = self.sides[arm], self.deployments.get(arm)
+        if found is None:
             return None
+        revision = found["spec"]["template"]["metadata"]["labels"][Label.REVISION]
         return ObservedDeployment(
             name=BACKENDS.of(arm),
             uid=f"deployment-{arm}",
-            revision=side.pods[0].revision if side.pods else self.memory.revision,
+            revision=revision,
             generation=1,
             observed_generation=1,
-            wanted=side.replicas,
-            updated=len(side.pods),
+            wanted=found["spec"]["replicas"],
+            updated=sum(pod.revision == revision for pod in side.pods),
             ready=side.ready,
         )
 
@@ -255,21 +305,35 @@ class World:
             )
         )
 
-    def turn(self, *, dies: str = "", read: bool = True) -> Outcome:
+    def turn(self, *, dies: str = "", read: bool = True) -> Turn:
         """Run one pass. dies: before `status` or `route` is written, the operator is killed."""
-        found = course.go(self.state, self.policy, self.look(read=read), SETTINGS, now=self.now)
-        self.last = found
+        plan = turn.take(self.seen(read=read), SETTINGS, now=self.now)
+        self.last = plan.decided
         if dies == "status":
-            return found
-        self.state = found.state
-        self.seen.append(self.memory)
-        untouched = self.phase in (Phase.PENDING, Phase.FAILED) or self.forbids_route
-        if self.route is None and not untouched and self.policy.owns_route:
+            return plan
+        if plan.write:
+            # Through JSON, as a new operator reads it: what is lost there is lost for good.
+            self.state = record.load(json.loads(json.dumps(record.dump(plan.decided.state))))
+            assert self.state == plan.decided.state
+            self.claims, self.writes = plan.claims, self.writes + 1
+        self.told += [tidings.message for tidings in plan.news]
+        if dies != "route":
+            self._converge(plan)
+        return plan
+
+    def _converge(self, plan: Turn) -> None:
+        """Do what is done after the status: children, the route, finalizers."""
+        for child in plan.children.applied:
+            if child["kind"] == "Deployment" and child["metadata"]["name"] != "prober":
+                arm = Arm(child["metadata"]["labels"][Label.COMPONENT])
+                self.deployments[arm] = child
+        if self.route is None and plan.children.made and not self.forbids_route:
             self.route = a_route()
-        self.handed_back |= deletion.released(found, SETTINGS, now=self.now) is not None
-        if found.edit is not None and dies != "route" and not self.route_refused:
-            self._patch(found.edit)
-        return found
+        edit = plan.decided.edit
+        if edit is not None and not self.route_refused:
+            self._patch(edit)
+        self.handed_back |= self.deleting and not plan.finalizers
+        self.finalizers = plan.finalizers
 
     def _patch(self, edit: RouteEdit) -> None:
         assert self.route is not None
@@ -334,6 +398,23 @@ class World:
             self.start()
             self.later(10)
         raise AssertionError(f"step {number} was not reached: {self.memory}")
+
+
+def an_order(arm: Arm, world: World) -> ArmOrder:
+    """Return the order of an arm in a world."""
+    revision = world.revision if arm is Arm.STUDENT else world.teacher_revision
+    order = ArmOrder(
+        owner=OWNER,
+        arm=arm.value,
+        name=BACKENDS.of(arm),
+        revision="",
+        deployment=ServingDeployment(),
+        image="server",
+        model=Model(reference=f"registry/minilm@{revision}"),
+        served_name="minilm",
+        replicas=world.sides[arm].replicas,
+    )
+    return replace(order, revision=wanted.revision(order) or "")
 
 
 def a_route(student: int = 0) -> ObservedRoute:

@@ -3,32 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from typing import Final, Literal
 
+from distill_api.names import RolloutConditionType, RolloutReason
+
 from distill_operator.plan import text
-from distill_operator.plan.rollout import signals, words
+from distill_operator.plan.rollout import phases, signals, words
 from distill_operator.plan.rollout.course import Outcome
 from distill_operator.plan.rollout.phases import Phase
 
 type Value = Literal["True", "False", "Unknown"]
 
 
-class Kind(StrEnum):
-    """Types of conditions."""
-
-    PROMOTED = "Promoted"
-    READY = "Ready"
-    RECONCILING = "Reconciling"
-    STALLED = "Stalled"
-    PAUSED = "Paused"
-    ROLLED_BACK = "RolledBack"
-    METRICS = "MetricsAvailable"
-    ROUTE = "RouteResolved"
-    VERIFIED = "WeightVerified"
-    TEACHER = "TeacherAvailable"
-    CONFLICT = "Conflict"
-    ROLLBACK_FAILED = "RollbackFailed"
+Kind = RolloutConditionType
+"""Short, as every rule names it."""
+R = RolloutReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +26,7 @@ class Claim:
 
     kind: Kind
     value: Value
-    reason: str
+    reason: RolloutReason
     """One word for programs."""
     message: str
 
@@ -76,11 +65,21 @@ def of(decided: Outcome) -> tuple[Claim, ...]:
     return (*_of_phase(decided), *_of_surroundings(decided))
 
 
+def invalid(message: str) -> tuple[Claim, ...]:
+    """Return the conditions of a rollout whose spec cannot be read."""
+    return (
+        Claim(Kind.READY, "False", R.INVALID_SPEC, message),
+        Claim(Kind.RECONCILING, "False", R.INVALID_SPEC, message),
+        Claim(Kind.STALLED, "True", R.INVALID_SPEC, message),
+    )
+
+
 def _of_phase(decided: Outcome) -> tuple[Claim, ...]:
     memory = decided.state.memory
     said = words.decision(decided)
     row = zip(COLUMNS, TABLE[memory.phase], strict=True)
-    return tuple(_claim(kind, value, memory.phase.value, said) for kind, value in row)
+    why = phases.reason(memory.transition.signal)
+    return tuple(_claim(kind, value, why, said) for kind, value in row)
 
 
 def _of_surroundings(decided: Outcome) -> tuple[Claim, ...]:
@@ -97,62 +96,62 @@ def _of_surroundings(decided: Outcome) -> tuple[Claim, ...]:
 def _metrics(decided: Outcome) -> Claim:
     told = decided.here.judgement
     if told.missing:
-        return _claim(Kind.METRICS, "False", "NoData", told.missing)
+        return _claim(Kind.METRICS, "False", R.NO_DATA, told.missing)
     if told.fresh:
-        return _claim(Kind.METRICS, "True", "Measured", "Every critical metric has numbers")
-    return _claim(Kind.METRICS, "Unknown", "NotMeasured", "Nothing is measured at present")
+        return _claim(Kind.METRICS, "True", R.MEASURED, "Every critical metric has numbers")
+    return _claim(Kind.METRICS, "Unknown", R.NOT_MEASURED, "Nothing is measured at present")
 
 
 def _route(decided: Outcome) -> Claim:
     route = decided.here.route
     if route.missing:
-        return _claim(Kind.ROUTE, "False", "NotFound", route.missing)
+        return _claim(Kind.ROUTE, "False", R.NOT_FOUND, route.missing)
     if route.unready:
-        return _claim(Kind.ROUTE, "False", "NotCarried", route.unready)
-    return _claim(Kind.ROUTE, "True", "Carried", "Every gateway carries the route")
+        return _claim(Kind.ROUTE, "False", R.NOT_CARRIED, route.unready)
+    return _claim(Kind.ROUTE, "True", R.CARRIED, "Every gateway carries the route")
 
 
 def _verified(decided: Outcome) -> Claim:
     why = signals.obstacle(decided.here)
     if decided.here.verified:
         given = f"The student has {decided.here.memory.weights.desired / 10:g}% of the traffic"
-        return _claim(Kind.VERIFIED, "True", "Verified", given)
-    return _claim(Kind.VERIFIED, "False", "NotVerified", why or "The weight was just decided")
+        return _claim(Kind.VERIFIED, "True", R.VERIFIED, given)
+    return _claim(Kind.VERIFIED, "False", R.NOT_VERIFIED, why or "The weight was just decided")
 
 
 def _teacher(decided: Outcome) -> Claim:
     teacher = decided.here.teacher
     if teacher.ready > 0:
-        return _claim(Kind.TEACHER, "True", "Ready", f"{teacher.ready} endpoints are ready")
+        return _claim(Kind.TEACHER, "True", R.ARM_READY, f"{teacher.ready} endpoints are ready")
     if decided.state.memory.phase is Phase.COMPLETED:
-        return _claim(Kind.TEACHER, "False", "LetGo", "The teacher was kept long enough")
+        return _claim(Kind.TEACHER, "False", R.LET_GO, "The teacher was kept long enough")
     why = f": {teacher.trouble}" if teacher.trouble else ""
-    return _claim(Kind.TEACHER, "False", "NotReady", f"The teacher has no ready endpoint{why}")
+    return _claim(Kind.TEACHER, "False", R.NOT_READY, f"The teacher has no ready endpoint{why}")
 
 
 def _conflict(decided: Outcome) -> Claim:
     here = decided.here
     if not here.conflict:
-        return _claim(Kind.CONFLICT, "False", "NoConflict", "Nobody else writes the weights")
+        return _claim(Kind.CONFLICT, "False", R.NO_CONFLICT, "Nobody else writes the weights")
     given = (here.route.share or 0) / 10
     said = (
         f"Somebody else gave the student {given:g}% instead of"
         f" {here.memory.weights.desired / 10:g}%: put it back, or change the rollout"
     )
-    return _claim(Kind.CONFLICT, "True", "ForeignWeights", said)
+    return _claim(Kind.CONFLICT, "True", R.FOREIGN_WEIGHTS, said)
 
 
 def _rollback_failed(decided: Outcome) -> Claim:
     """Say that a rollback does not come about: it is refused, or takes longer than the deadline."""
     memory, here = decided.state.memory, decided.here
     if here.phase is not Phase.ROLLING_BACK or memory.phase is not Phase.ROLLING_BACK:
-        return _claim(Kind.ROLLBACK_FAILED, "False", "NoRollback", "No rollback is stuck")
+        return _claim(Kind.ROLLBACK_FAILED, "False", R.NO_ROLLBACK, "No rollback is stuck")
     left = f"the student still has {(here.route.share or 0) / 10:g}% of the traffic"
     why = here.refused.route or signals.obstacle(here)
     if here.refused.route or _late(decided):
         said = f"Rolling back does not come about, {left}: {why or 'no reason is known'}"
-        return _claim(Kind.ROLLBACK_FAILED, "True", "Stuck", said)
-    return _claim(Kind.ROLLBACK_FAILED, "False", "UnderWay", "The rollback is under way")
+        return _claim(Kind.ROLLBACK_FAILED, "True", R.STUCK, said)
+    return _claim(Kind.ROLLBACK_FAILED, "False", R.UNDER_WAY, "The rollback is under way")
 
 
 def _late(decided: Outcome) -> bool:
@@ -163,5 +162,5 @@ def _late(decided: Outcome) -> bool:
     return now - since > max(decided.here.policy.progress_deadline / 10, timedelta(seconds=10))
 
 
-def _claim(kind: Kind, value: Value, reason: str, message: str) -> Claim:
+def _claim(kind: Kind, value: Value, reason: RolloutReason, message: str) -> Claim:
     return Claim(kind, value, reason, text.cut(message[:1].upper() + message[1:]))

@@ -43,8 +43,8 @@ class Look:
     route: ObservedRoute | None
     backends: Backends
     arms: Mapping[Arm, ObservedArm]
-    runs: frozenset[Arm]
-    """Arms that are Deployments of ours; the others are Services that somebody else runs."""
+    revisions: Mapping[Arm, str | None]
+    """That pods should have; None for a Service that somebody else runs."""
     metrics: ObservedMetrics = field(default_factory=lambda: ObservedMetrics(read=False))
     artifact: ObservedArtifact = field(default_factory=ObservedArtifact)
     revision: str | None = None
@@ -124,9 +124,8 @@ def _kept(found: Evidence, here: Situation, memory: Memory, policy: Policy) -> E
 
 
 def _situation(memory: Memory, policy: Policy, look: Look, told: Judgement) -> Situation:
-    revisions = {arm: memory.revision if arm in look.runs else None for arm in Arm}
     teacher, student = (
-        readiness.look(look.arms.get(arm, ObservedArm()), revisions[arm]) for arm in Arm
+        readiness.look(look.arms.get(arm, ObservedArm()), look.revisions[arm]) for arm in Arm
     )
     return Situation(
         memory=memory,
@@ -207,6 +206,8 @@ def _weighed(decided: Outcome, look: Look) -> Outcome:
         return decided
     fights = here.foreign and memory.phase is here.phase
     memory = moves.weigh(memory, wanted, on_route=here.route.share, foreign=fights)
+    if memory.transition.id != here.memory.transition.id:
+        memory = moves.noted(memory)
     edit = traffic.edit(
         look.route, look.backends, memory.weights.desired, owns=here.policy.owns_route
     )

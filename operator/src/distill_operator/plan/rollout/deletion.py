@@ -1,12 +1,15 @@
 """Deleting a rollout: traffic is handed back first, but nothing hangs for ever."""
 
 from datetime import datetime
+from typing import Final
 
 from distill_operator.plan.rollout import targets
 from distill_operator.plan.rollout.course import Outcome
 from distill_operator.plan.rollout.memory import Memory
 from distill_operator.plan.rollout.model import Settings
 from distill_operator.plan.rollout.phases import Phase
+
+GAVE_UP: Final = "Gave up"
 
 
 def released(decided: Outcome, settings: Settings, *, now: datetime) -> str | None:
@@ -30,6 +33,6 @@ def _too_late(memory: Memory, decided: Outcome, settings: Settings, *, now: date
     share = decided.here.route.share or 0
     why = decided.here.refused.route or decided.here.route.unready or "the weight did not change"
     return (
-        f"Gave up handing traffic back ({why}): the route still gives the student {share / 10:g}%."
-        " Correct its weights by hand"
+        f"{GAVE_UP} handing traffic back ({why}): the route still gives the student"
+        f" {share / 10:g}%. Correct its weights by hand"
     )

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distill_operator.plan.rollout.policy import Metric, OnRegression
+from distill_api.rollout_metrics import OnRegression
+
+from distill_operator.plan.rollout.policy import Metric
 from distill_operator.statistics import verdict as verdicts
 from distill_operator.statistics import words
 from distill_operator.statistics.verdict import Finding, Verdict
@@ -21,8 +23,6 @@ class Judgement:
     """The finding that takes the student's traffic away."""
     pause: str | None = None
     """The finding that asks a person."""
-    warnings: tuple[str, ...] = ()
-    """Findings that are told and move nothing."""
     fault: str | None = None
     """Both arms fail alike: nothing is learnt about the student until that has passed."""
     missing: str | None = None
@@ -38,7 +38,7 @@ type Found = Sequence[tuple[Metric, Finding]]
 
 def together(found: Found, *, read: bool) -> Judgement:
     """Put the findings of one look together; read: metrics were asked for in this look."""
-    moving = [(m, f) for m, f in found if m.on_regression is not OnRegression.WARN]
+    moving = [(m, f) for m, f in found if m.moves]
     silent = [f for _, f in moving if f.critical and f.verdict is Verdict.NO_DATA]
     faults = [f for _, f in moving if f.verdict is Verdict.ENVIRONMENT_FAULT]
     slowest = verdicts.slowest(f for _, f in moving)
@@ -47,7 +47,6 @@ def together(found: Found, *, read: bool) -> Judgement:
         sentence=_sentence(moving),
         rollback=_first(moving, OnRegression.ROLLBACK),
         pause=_first(moving, OnRegression.PAUSE),
-        warnings=tuple(_warnings(found)),
         fault=words.explain(faults[0]) if faults else None,
         missing=words.explain(silent[0]) if read and silent else None,
         fresh=read and not silent,
@@ -63,13 +62,10 @@ def _first(found: Found, action: OnRegression) -> str | None:
     return None
 
 
-def _warnings(found: Found) -> list[str]:
-    return [
-        words.explain(finding)
-        for metric, finding in found
-        if finding.warn
-        or (finding.verdict is Verdict.REGRESSED and metric.on_regression is OnRegression.WARN)
-    ]
+def warns(metric: Metric, finding: Finding) -> bool:
+    """Tell whether a finding is worth a warning that moves no traffic."""
+    only_told = metric.on_regression is OnRegression.WARN
+    return finding.warn or (only_told and finding.verdict is Verdict.REGRESSED)
 
 
 def _sentence(found: Found) -> str:

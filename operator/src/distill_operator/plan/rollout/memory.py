@@ -23,6 +23,8 @@ class Transition:
     """What was seen, as a sentence."""
     step: int = 0
     """The step that it led to, from 0."""
+    weight: int = 0
+    """The student's weight that was decided with it, per mille."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,10 @@ class ObservedArtifact:
 
     uri: str | None = None
     digest: str | None = None
+    plain_http: bool = False
+    """The job published it without TLS, so it is pulled so."""
+    teacher_uri: str | None = None
+    """The model of the job's teacher, for an arm that names none."""
     problem: str | None = None
     """Why there is none yet or never will be."""
     final: bool = False

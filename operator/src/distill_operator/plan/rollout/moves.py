@@ -110,3 +110,9 @@ def weigh(before: Memory, desired: int, *, on_route: int | None, foreign: bool) 
     if on_route == desired and not weights.confirmed:
         weights = replace(weights, confirmed=True)
     return replace(before, weights=weights)
+
+
+def noted(memory: Memory) -> Memory:
+    """Return the memory with the weight beside the transition that decided it."""
+    note = replace(memory.transition, weight=memory.weights.desired)
+    return replace(memory, transition=note, history=(*memory.history[:-1], note))

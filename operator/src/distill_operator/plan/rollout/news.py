@@ -4,10 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from distill_api.names import RolloutReason
+
 from distill_operator.plan import text
+from distill_operator.plan.rollout import judgement, phases
 from distill_operator.plan.rollout.conditions import Claim, Kind
 from distill_operator.plan.rollout.course import Outcome
 from distill_operator.plan.rollout.phases import Phase
+from distill_operator.statistics import words
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +19,7 @@ class Tidings:
     """A sentence worth a Kubernetes Event."""
 
     kind: Literal["Normal", "Warning"]
-    reason: str
+    reason: RolloutReason
     message: str
 
 
@@ -30,9 +34,25 @@ WATCHED: Final[Mapping[Kind, str]] = {
 """Conditions whose turning for the worse is told, and the value that is worse."""
 
 
-def between(before: Sequence[Claim], now: Sequence[Claim], decided: Outcome) -> tuple[Tidings, ...]:
-    """Return what has happened since the status was written last."""
-    return (*_transition(decided), *_fight(decided), *_turned(before, now, decided))
+def between(
+    before: Sequence[Claim], now: Sequence[Claim], decided: Outcome, warned: frozenset[str]
+) -> tuple[Tidings, ...]:
+    """Return what has happened since the status was written last.
+
+    warned: metrics that were worth a warning by then.
+    """
+    return (
+        *_transition(decided),
+        *_fight(decided),
+        *_turned(before, now, decided),
+        *_warnings(decided, warned),
+    )
+
+
+def _warnings(decided: Outcome, warned: frozenset[str]) -> Iterator[Tidings]:
+    for metric, finding in decided.found:
+        if judgement.warns(metric, finding) and metric.name not in warned:
+            yield _tidings("Warning", RolloutReason.WARNING, words.explain(finding))
 
 
 def _transition(decided: Outcome) -> Iterator[Tidings]:
@@ -42,7 +62,7 @@ def _transition(decided: Outcome) -> Iterator[Tidings]:
     step = f" step {new.step + 1}" if new.after is Phase.PROGRESSING else ""
     weight = f" (student {decided.state.memory.weights.desired / 10:g}%)"
     said = f"{new.after}{step}{weight}: {new.why}"
-    yield _tidings("Warning" if new.after in BAD else "Normal", new.after.value, said)
+    yield _tidings("Warning" if new.after in BAD else "Normal", phases.reason(new.signal), said)
 
 
 def _fight(decided: Outcome) -> Iterator[Tidings]:
@@ -55,20 +75,20 @@ def _fight(decided: Outcome) -> Iterator[Tidings]:
         f"{who} gave the student {found:g}%: {decided.state.memory.weights.desired / 10:g}% is"
         f" written again ({new} of 3 times, then a person has to decide)"
     )
-    yield _tidings("Warning", "WeightsRestored", said)
+    yield _tidings("Warning", RolloutReason.WEIGHTS_RESTORED, said)
 
 
 def _turned(before: Sequence[Claim], now: Sequence[Claim], decided: Outcome) -> Iterator[Tidings]:
     old = {claim.kind: claim.value for claim in before}
     refused = decided.here.refused.route is not None
     for claim in now:
-        bad = claim.value == WATCHED.get(claim.kind) and claim.reason != "LetGo"
+        bad = claim.value == WATCHED.get(claim.kind) and claim.reason is not RolloutReason.LET_GO
         again = claim.kind is Kind.ROLLBACK_FAILED and refused
         # A gateway that is a moment behind is no news, one that never comes is told by deadline.
-        passing = claim.reason == "NotCarried"
+        passing = claim.reason is RolloutReason.NOT_CARRIED
         if bad and not passing and (again or old.get(claim.kind) != claim.value):
-            yield _tidings("Warning", claim.kind.value + claim.reason, claim.message)
+            yield _tidings("Warning", claim.reason, claim.message)
 
 
-def _tidings(kind: Literal["Normal", "Warning"], reason: str, message: str) -> Tidings:
+def _tidings(kind: Literal["Normal", "Warning"], reason: RolloutReason, message: str) -> Tidings:
     return Tidings(kind, reason, text.cut(message, text.NOTE))

@@ -4,21 +4,10 @@ from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Final
 
+from distill_api.names import RolloutPhase, RolloutReason
 
-class Phase(StrEnum):
-    """Where a rollout stands."""
-
-    PENDING = "Pending"
-    PREPARING = "Preparing"
-    PROGRESSING = "Progressing"
-    PAUSED = "Paused"
-    PROMOTING = "Promoting"
-    PROMOTED = "Promoted"
-    COMPLETED = "Completed"
-    ROLLING_BACK = "RollingBack"
-    ROLLED_BACK = "RolledBack"
-    FAILED = "Failed"
-    DELETING = "Deleting"
+Phase = RolloutPhase
+"""Short, as every rule names it."""
 
 
 class Signal(StrEnum):
@@ -52,6 +41,9 @@ class Signal(StrEnum):
 
 
 P, S = Phase, Signal
+
+if any(signal.name not in RolloutReason.__members__ for signal in Signal):
+    raise AssertionError("every signal must have its reason in the contract")
 
 _BAD: Final[dict[Signal, Phase]] = {
     S.ABORTED: P.ROLLING_BACK,
@@ -129,3 +121,8 @@ KEEPS_SOAK: Final = frozenset({S.HELD, S.RESUMED})
 def first(phase: Phase, signals: Collection[Signal]) -> Signal | None:
     """Return the signal that counts in a phase; None: the rollout stays where it is."""
     return next((s for s in Signal if s in signals and s in TABLE[phase]), None)
+
+
+def reason(signal: str) -> RolloutReason:
+    """Return the contract's word for a signal by its name; Waiting before there was any."""
+    return RolloutReason[signal] if signal else RolloutReason.WAITING

@@ -2,33 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from typing import Final
+
+from distill_api.rollout_metrics import OnRegression
+from distill_api.rollout_policies import Action, ForeignWeights
 
 from distill_operator.plan.rollout.model import WHOLE
 from distill_operator.statistics import quality, rate
-
-
-class Action(StrEnum):
-    """What a policy does where it has to do something."""
-
-    HOLD = "Hold"
-    ROLLBACK = "Rollback"
-
-
-class Foreign(StrEnum):
-    """What happens to weights that somebody else wrote."""
-
-    ENFORCE = "Enforce"
-    YIELD = "Yield"
-
-
-class OnRegression(StrEnum):
-    """What the regression of a metric leads to."""
-
-    ROLLBACK = "Rollback"
-    PAUSE = "Pause"
-    WARN = "Warn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +19,11 @@ class Metric:
     on_regression: OnRegression = OnRegression.ROLLBACK
     per_step: bool = False
     """Evidence begins anew at each step: latency depends on the load."""
+
+    @property
+    def moves(self) -> bool:
+        """Whether traffic depends on it at all."""
+        return self.rule.critical or self.on_regression is not OnRegression.WARN
 
     @property
     def name(self) -> str:
@@ -96,7 +81,7 @@ class Policy:
     no_data: Action = Action.HOLD
     no_data_after: timedelta = timedelta(minutes=30)
     undecided: Action = Action.HOLD
-    foreign: Foreign = Foreign.ENFORCE
+    foreign: ForeignWeights = ForeignWeights.ENFORCE
     retention: timedelta = timedelta(hours=48)
     floor: int = 1
     """Of the teacher's weight, per mille, until it is let go."""

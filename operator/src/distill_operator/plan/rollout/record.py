@@ -5,7 +5,10 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from distill_operator.plan.rollout.course import State
+from distill_operator.plan.rollout.phases import RESTING, Phase
 
+KEPT: Final = RESTING | {Phase.PROMOTED}
+"""Phases that a rollout keeps though its record cannot be read."""
 _STATE: Final = TypeAdapter(State)
 
 

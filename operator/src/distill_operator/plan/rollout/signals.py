@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Final
 
+from distill_api.rollout_policies import Action
+
 from distill_operator.plan import text
 from distill_operator.plan.rollout.model import WHOLE
 from distill_operator.plan.rollout.phases import Phase, Signal
-from distill_operator.plan.rollout.policy import Action
 from distill_operator.plan.rollout.readiness import ArmSight
 from distill_operator.plan.rollout.situation import Situation
 from distill_operator.statistics.verdict import Verdict

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, field
 
+from distill_api.rollout_policies import ForeignWeights
+
 from distill_operator.plan.rollout import targets, traffic
 from distill_operator.plan.rollout.judgement import Judgement
 from distill_operator.plan.rollout.memory import Memory
 from distill_operator.plan.rollout.model import WHOLE, ObservedArtifact, Refusals
 from distill_operator.plan.rollout.phases import Phase
-from distill_operator.plan.rollout.policy import MOST_FIGHTS, Foreign, Policy
+from distill_operator.plan.rollout.policy import MOST_FIGHTS, Policy
 from distill_operator.plan.rollout.readiness import ArmSight
 from distill_operator.plan.rollout.traffic import RouteSight
 
@@ -48,7 +50,7 @@ class Situation:
         """A foreign weight that is left as it is until a person decides."""
         if not self.foreign:
             return False
-        return self.policy.foreign is Foreign.YIELD or self.memory.fights >= MOST_FIGHTS
+        return self.policy.foreign is ForeignWeights.YIELD or self.memory.fights >= MOST_FIGHTS
 
     @property
     def verified(self) -> bool:

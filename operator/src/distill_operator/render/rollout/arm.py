@@ -3,20 +3,18 @@
 from typing import Final
 
 from distill_operator.render.order import Manifest
-from distill_operator.render.rollout import labels, pods
+from distill_operator.render.rollout import labels, pods, runtimes
 from distill_operator.render.rollout.order import ArmOrder
 from distill_operator.render.rollout.runtimes import LAUNCHES
 
 CONTAINER: Final = "server"
-STREAM_SECONDS: Final = 30
-"""Time that requests in flight get after draining, before the process is killed."""
-START_SECONDS: Final = 600
-"""Time that a model may take to load before its container is started anew."""
 PORT_NAME: Final = "http"
+STARTUP_PERIOD: Final = 2
 
 
 def deployment(order: ArmOrder) -> Manifest:
     """Return the Deployment: never fewer ready pods than asked for while it changes."""
+    template = order.deployment.pod_template
     spec: Manifest = {
         "selector": {"matchLabels": labels.selector(order.owner, order.arm)},
         "strategy": {
@@ -26,9 +24,9 @@ def deployment(order: ArmOrder) -> Manifest:
         "revisionHistoryLimit": 2,
         "template": {
             "metadata": {
-                "labels": dict(order.template.labels)
+                "labels": dict(template.labels)
                 | labels.of_pods(order.owner, order.arm, order.revision),
-                "annotations": _scrape(order),
+                "annotations": dict(template.annotations) | _scrape(order),
             },
             "spec": _pod(order),
         },
@@ -46,51 +44,57 @@ def deployment(order: ArmOrder) -> Manifest:
 
 def service(order: ArmOrder) -> Manifest:
     """Return the Service that the route sends to: the pods of one arm, whatever their revision."""
+    port = {
+        "name": PORT_NAME,
+        "port": runtimes.port(order),
+        "targetPort": PORT_NAME,
+        "protocol": "TCP",
+        "appProtocol": "http",
+    }
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": labels.metadata(order.owner, order.name, order.arm),
-        "spec": {
-            "selector": labels.selector(order.owner, order.arm),
-            "ports": [
-                {
-                    "name": PORT_NAME,
-                    "port": order.port,
-                    "targetPort": PORT_NAME,
-                    "protocol": "TCP",
-                    "appProtocol": "http",
-                }
-            ],
-        },
+        "spec": {"selector": labels.selector(order.owner, order.arm), "ports": [port]},
     }
 
 
 def _scrape(order: ArmOrder) -> dict[str, str]:
     return {
         "prometheus.io/scrape": "true",
-        "prometheus.io/port": str(order.port),
-        "prometheus.io/path": LAUNCHES[order.runtime].metrics,
+        "prometheus.io/port": str(runtimes.metrics_port(order)),
+        "prometheus.io/path": "/metrics",
     }
 
 
 def _pod(order: ArmOrder) -> Manifest:
+    server = _server(order)
     volumes = pods.volume(order.model, image_volumes=order.image_volumes)
-    spec = pods.spec(order.template, _server(order), volumes)
-    # A pod that is taken out of service still gets requests until every gateway knows.
-    spec["terminationGracePeriodSeconds"] = order.drain_seconds + STREAM_SECONDS
+    spec = pods.spec(order.deployment.pod_template, server, volumes)
+    if order.model.secret is not None:
+        # An image volume is opened by the pod's pull secrets.
+        spec["imagePullSecrets"] = [
+            *spec.get("imagePullSecrets", []),
+            {"name": order.model.secret},
+        ]
     if order.model.reference is not None and not order.image_volumes:
-        spec["initContainers"] = [pods.fetcher(order.model, order.image, order.template)]
+        spec["initContainers"] = [pods.fetcher(order.model, server)]
     return spec
 
 
 def _server(order: ArmOrder) -> Manifest:
-    launch = LAUNCHES[order.runtime]
-    found = pods.container(CONTAINER, order.image, order.template)
-    found["args"] = [*launch.arguments(order), *order.arguments]
-    found["ports"] = [{"name": PORT_NAME, "containerPort": order.port, "protocol": "TCP"}]
+    wanted, launch = order.deployment, LAUNCHES[order.deployment.runtime]
+    found = pods.container(CONTAINER, order.image, wanted.pod_template, wanted.resources)
+    found["args"] = [*launch.arguments(order), *wanted.args]
+    found["ports"] = [{"name": PORT_NAME, "containerPort": runtimes.port(order), "protocol": "TCP"}]
     found["volumeMounts"] = [*found["volumeMounts"], *pods.mount(order.model)]
-    found["startupProbe"] = _probe(launch.live, every=2, failures=START_SECONDS // 2)
-    found["readinessProbe"] = _probe(launch.ready, every=1, failures=2)
+    ready = wanted.readiness
+    ready_path = ready.path or launch.ready
+    tries = -(-ready.startup_seconds // STARTUP_PERIOD)
+    found["startupProbe"] = _probe(launch.live, every=STARTUP_PERIOD, failures=tries)
+    found["readinessProbe"] = _probe(
+        ready_path, every=ready.period_seconds, failures=ready.failure_threshold
+    )
     found["livenessProbe"] = _probe(launch.live, every=10, failures=6)
     return found
 

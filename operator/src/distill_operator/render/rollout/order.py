@@ -1,20 +1,12 @@
 """What the children of a rollout are made from: frozen data that the planner fills in."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-from distill_api.job import PodTemplate
+from distill_api.rollout_arms import ServingDeployment
+from distill_api.rollout_policies import Prober
+from distill_api.rollout_route import OwnedRoute
 
 from distill_operator.render.order import Owner
-
-
-class Runtime(StrEnum):
-    """What serves a model."""
-
-    ONNX_RUNTIME = "OnnxRuntime"
-    TORCH = "Torch"
-    VLLM = "VLLM"
-    TRITON = "Triton"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +22,9 @@ class Model:
     claim: str | None = None
     path: str = ""
     """Folder of the model on the claim; on an artifact it is `models`."""
+    secret: str | None = None
+    """Docker config that opens the artifact's registry."""
+    plain_http: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,31 +37,17 @@ class ArmOrder:
     name: str
     """Of its Deployment and its Service."""
     revision: str
-    runtime: Runtime
+    deployment: ServingDeployment
+    """As the spec has it."""
     image: str
     model: Model
     served_name: str
     """What clients call the model: the same for both arms, so that they need not know."""
     replicas: int | None
     """None: an autoscaler decides."""
-    template: PodTemplate
-    port: int = 8080
-    arguments: tuple[str, ...] = ()
-    """More arguments for the server."""
     latency_limits_milliseconds: tuple[int, ...] = ()
     """Each becomes a boundary of the latency histogram."""
-    drain_seconds: int = 20
-    """Time between the end of readiness and of the process: gateways are told late."""
     image_volumes: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Parent:
-    """A Gateway that carries the route."""
-
-    name: str
-    namespace: str | None = None
-    section: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +65,10 @@ class RouteOrder:
 
     owner: Owner
     name: str
-    parents: tuple[Parent, ...]
+    route: OwnedRoute
+    """As the spec has it."""
     teacher: Backend
     student: Backend
-    hostnames: tuple[str, ...] = ()
-    path: str = "/"
     rule: str = "model"
 
 
@@ -98,15 +78,14 @@ class ProberOrder:
 
     owner: Owner
     name: str
+    prober: Prober
+    """As the spec has it."""
     image: str
-    revision: str
+    component: str
+    """Part of the pipeline: it says how the arms are asked."""
     teacher_url: str
     student_url: str
     served_name: str
-    metrics: tuple[str, ...]
-    """Quality metrics that it scores."""
-    queries: Model
-    """Where the held-out queries are."""
-    per_second: float
-    template: PodTemplate
+    measures: tuple[tuple[str, str], ...]
+    """Quality metric and its measure."""
     port: int = 8080

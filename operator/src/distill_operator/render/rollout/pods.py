@@ -1,53 +1,72 @@
 """The pods of an arm or of the prober: restricted, with the model mounted by digest."""
 
-from distill_api.job import PodTemplate
+from typing import Final
+
+from distill_api.pods import Resources
+from distill_api.rollout_arms import EnvironmentVariable, ServingPodTemplate
 
 from distill_operator.render import resources, restricted
 from distill_operator.render.order import Manifest
 from distill_operator.render.rollout.order import Model
 from distill_operator.render.rollout.runtimes import MODEL_DIR
 
-SCRATCH: Manifest = {"name": "scratch", "emptyDir": {}}
-SCRATCH_DIR = "/scratch"
+SCRATCH_DIR: Final = "/scratch"
 
 
-def spec(template: PodTemplate, container: Manifest, volumes: list[Manifest]) -> Manifest:
+def spec(template: ServingPodTemplate, container: Manifest, volumes: list[Manifest]) -> Manifest:
     """Return the pod's spec with what the user may choose: nodes, tolerations, pull secrets."""
     found: Manifest = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": restricted.pod(),
+        "terminationGracePeriodSeconds": template.termination_grace_period_seconds,
         "containers": [container],
-        "volumes": [SCRATCH, *volumes],
+        "volumes": [{"name": "scratch", "emptyDir": {}}, *volumes],
         "tolerations": [
             own.model_dump(mode="json", by_alias=True, exclude_none=True)
             for own in template.tolerations
         ],
     }
-    found |= resources.node_choice(template)
-    if template.service_account_name:
-        found["serviceAccountName"] = template.service_account_name
-    if template.image_pull_secrets:
-        found["imagePullSecrets"] = [{"name": ref.name} for ref in template.image_pull_secrets]
+    found |= _optional(template)
     return found
 
 
-def container(name: str, image: str, template: PodTemplate) -> Manifest:
+def _optional(template: ServingPodTemplate) -> Manifest:
+    secrets = [{"name": ref.name} for ref in template.image_pull_secrets]
+    chosen: dict[str, object] = {
+        "nodeSelector": dict(template.node_selector),
+        "runtimeClassName": template.runtime_class_name,
+        "serviceAccountName": template.service_account_name,
+        "priorityClassName": template.priority_class_name,
+        "imagePullSecrets": secrets,
+    }
+    return {name: value for name, value in chosen.items() if value}
+
+
+def container(name: str, image: str, template: ServingPodTemplate, wanted: Resources) -> Manifest:
     """Return the container without its arguments and probes."""
+    own = [
+        {"name": "HOME", "value": SCRATCH_DIR},
+        {"name": "TMPDIR", "value": SCRATCH_DIR},
+        {"name": "HF_HUB_OFFLINE", "value": "1"},
+    ]
     return {
         "name": name,
         "image": image,
         "imagePullPolicy": template.image_pull_policy,
-        "env": [
-            {"name": "HOME", "value": SCRATCH_DIR},
-            {"name": "TMPDIR", "value": SCRATCH_DIR},
-            {"name": "HF_HUB_OFFLINE", "value": "1"},
-        ],
-        "resources": resources.of_container(template.resources, template.gpu_resource),
+        "env": [*own, *map(_variable, template.env)],
+        "resources": resources.of_container(wanted, template.gpu_resource),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": restricted.container(),
         "volumeMounts": [{"name": "scratch", "mountPath": SCRATCH_DIR}],
     }
+
+
+def _variable(own: EnvironmentVariable) -> Manifest:
+    if own.secret_key_ref is None:
+        return {"name": own.name, "value": own.value or ""}
+    key = own.secret_key_ref.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return {"name": own.name, "valueFrom": {"secretKeyRef": key}}
 
 
 def volume(model: Model, *, image_volumes: bool) -> list[Manifest]:
@@ -73,17 +92,21 @@ def mount(model: Model) -> list[Manifest]:
     return [{"name": "model", "mountPath": MODEL_DIR, "readOnly": True}]
 
 
-def fetcher(model: Model, image: str, template: PodTemplate) -> Manifest:
+def fetcher(model: Model, server: Manifest) -> Manifest:
     """Return the init container that copies the artifact where image volumes are not known.
 
     It pulls by digest, and so fails where the registry answers with anything else.
+    server: the container that serves; its image has the program, its limits are kept.
     """
     assert model.reference is not None
-    found = container("fetch-model", image, template)
-    found["command"] = ["python", "-m", "distill_server.fetch"]
-    found["args"] = ["--artifact", f"oci://{model.reference}", "--into", MODEL_DIR]
-    found["volumeMounts"] = [
-        *found["volumeMounts"],
-        {"name": "model", "mountPath": MODEL_DIR, "readOnly": False},
-    ]
-    return found
+    flags = ["--artifact", f"oci://{model.reference}", "--into", MODEL_DIR]
+    shared = ("image", "imagePullPolicy", "env", "resources", "securityContext")
+    return {name: server[name] for name in shared} | {
+        "name": "fetch-model",
+        "command": ["python", "-m", "distill_server.fetch"],
+        "args": [*flags, *(["--plain-http"] if model.plain_http else [])],
+        "volumeMounts": [
+            {"name": "scratch", "mountPath": SCRATCH_DIR},
+            {"name": "model", "mountPath": MODEL_DIR},
+        ],
+    }

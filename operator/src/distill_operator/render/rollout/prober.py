@@ -1,13 +1,17 @@
 """The prober: one pod that sends held-out queries to both arms and scores them in pairs."""
 
+from collections.abc import Iterator
 from typing import Final
+
+from distill_api import wire
+from distill_api.rollout_arms import ServingPodTemplate
 
 from distill_operator.render.order import Manifest
 from distill_operator.render.rollout import labels, pods
 from distill_operator.render.rollout.order import ProberOrder
-from distill_operator.render.rollout.runtimes import MODEL_DIR
 
 COMPONENT: Final = "prober"
+SECRET_MODE: Final = 0o440
 
 
 def deployment(order: ProberOrder) -> Manifest:
@@ -21,7 +25,9 @@ def deployment(order: ProberOrder) -> Manifest:
             "strategy": {"type": "Recreate"},
             "selector": {"matchLabels": labels.selector(order.owner, COMPONENT)},
             "template": {
-                "metadata": {"labels": labels.of_pods(order.owner, COMPONENT, order.revision)},
+                "metadata": {
+                    "labels": labels.of_owner(order.owner) | labels.selector(order.owner, COMPONENT)
+                },
                 "spec": _pod(order),
             },
         },
@@ -29,27 +35,53 @@ def deployment(order: ProberOrder) -> Manifest:
 
 
 def _pod(order: ProberOrder) -> Manifest:
-    container = pods.container(COMPONENT, order.image, order.template)
+    template = ServingPodTemplate()
+    container = pods.container(COMPONENT, order.image, template, order.prober.resources)
     container["command"] = ["python", "-m", "distill_server.prober"]
-    container["args"] = _arguments(order)
+    container["args"] = list(_arguments(order))
     container["ports"] = [{"name": "http", "containerPort": order.port, "protocol": "TCP"}]
-    container["volumeMounts"] = [*container["volumeMounts"], *pods.mount(order.queries)]
     container["readinessProbe"] = {
         "httpGet": {"path": "/healthz", "port": "http"},
         "periodSeconds": 5,
     }
-    return pods.spec(order.template, container, pods.volume(order.queries, image_volumes=True))
+    sources = list(_sources(order))
+    container["volumeMounts"] = [*container["volumeMounts"], *(mount for _, mount in sources)]
+    return pods.spec(template, container, [volume for volume, _ in sources])
 
 
-def _arguments(order: ProberOrder) -> list[str]:
-    folder = "models" if order.queries.reference else order.queries.path
+def _arguments(order: ProberOrder) -> Iterator[str]:
+    prober = order.prober
     flags = {
+        "--component": order.component,
         "--teacher-url": order.teacher_url,
         "--student-url": order.student_url,
         "--model": order.served_name,
-        "--queries": f"{MODEL_DIR}/{folder}".rstrip("/"),
-        "--metrics": ",".join(order.metrics),
-        "--per-second": f"{order.per_second:g}",
+        "--source": prober.queries.model_dump_json(by_alias=True, exclude_none=True),
+        "--columns": prober.columns.model_dump_json(by_alias=True, exclude_none=True),
+        "--max-queries": str(prober.max_queries),
+        "--documents": str(prober.documents),
+        "--queries-per-minute": str(prober.queries_per_minute),
+        "--timeout-seconds": str(prober.timeout_seconds),
         "--port": str(order.port),
     }
-    return [word for pair in flags.items() for word in pair]
+    yield from (word for pair in flags.items() for word in pair)
+    for metric, measure in order.measures:
+        yield from ("--measure", f"{metric}={measure}")
+
+
+def _sources(order: ProberOrder) -> Iterator[tuple[Manifest, Manifest]]:
+    """Yield volumes and mounts of what the queries' URI needs, where a stage's pod has them too."""
+    queries = order.prober.queries
+    if queries.uri.startswith("pvc://"):
+        claim = queries.uri.removeprefix("pvc://").split("/", 1)[0]
+        yield (
+            {"name": "queries", "persistentVolumeClaim": {"claimName": claim}},
+            {"name": "queries", "mountPath": f"{wire.VOLUMES_DIR}/{claim}", "readOnly": True},
+        )
+    if queries.secret_ref is not None:
+        name = queries.secret_ref.name
+        source = {"secretName": name, "optional": True, "defaultMode": SECRET_MODE}
+        yield (
+            {"name": "secret", "secret": source},
+            {"name": "secret", "mountPath": f"{wire.SECRETS_DIR}/{name}", "readOnly": True},
+        )

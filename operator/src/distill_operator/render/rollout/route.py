@@ -3,10 +3,11 @@
 from typing import Final
 
 from distill_api.names import VARIANT_HEADER
+from distill_api.rollout_route import ParentReference
 
 from distill_operator.render.order import Manifest
 from distill_operator.render.rollout import labels
-from distill_operator.render.rollout.order import Backend, Parent, RouteOrder
+from distill_operator.render.rollout.order import Backend, RouteOrder
 
 WHOLE: Final = 1000
 """Sum of both weights."""
@@ -18,19 +19,20 @@ def manifest(order: RouteOrder) -> Manifest:
     Only made, never applied again: from then on its weights are moved by guarded patches, and
     whatever else people write into it is theirs.
     """
-    spec: Manifest = {
-        "parentRefs": [_parent(parent) for parent in order.parents],
-        "rules": [
-            {
-                "name": order.rule,
-                "matches": [{"path": {"type": "PathPrefix", "value": order.path}}],
-                # The order stays for ever: Envoy Gateway numbers its metrics by it.
-                "backendRefs": [_backend(order.teacher, WHOLE), _backend(order.student, 0)],
-            }
-        ],
+    rule: Manifest = {
+        "name": order.rule,
+        "matches": [{"path": {"type": "PathPrefix", "value": order.route.path}}],
+        # The order stays for ever: Envoy Gateway numbers its metrics by it.
+        "backendRefs": [_backend(order.teacher, WHOLE), _backend(order.student, 0)],
     }
-    if order.hostnames:
-        spec["hostnames"] = list(order.hostnames)
+    if order.route.request_timeout_seconds is not None:
+        rule["timeouts"] = {"request": f"{order.route.request_timeout_seconds}s"}
+    spec: Manifest = {
+        "parentRefs": [_parent(parent) for parent in order.route.parent_refs],
+        "rules": [rule],
+    }
+    if order.route.hostnames:
+        spec["hostnames"] = list(order.route.hostnames)
     return {
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",
@@ -58,14 +60,6 @@ def _backend(backend: Backend, weight: int) -> Manifest:
     }
 
 
-def _parent(parent: Parent) -> Manifest:
-    found: Manifest = {
-        "group": "gateway.networking.k8s.io",
-        "kind": "Gateway",
-        "name": parent.name,
-    }
-    if parent.namespace:
-        found["namespace"] = parent.namespace
-    if parent.section:
-        found["sectionName"] = parent.section
-    return found
+def _parent(parent: ParentReference) -> Manifest:
+    given = parent.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return {"group": "gateway.networking.k8s.io", "kind": "Gateway"} | given

@@ -1,0 +1,77 @@
+"""The children of a rollout in each phase: made, applied, kept as they are, or left out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from distill_operator.plan.model import Manifest
+from distill_operator.plan.rollout import again
+from distill_operator.plan.rollout.course import Outcome
+from distill_operator.plan.rollout.model import WHOLE, Arm, Child
+from distill_operator.plan.rollout.phases import MEASURED, Phase
+from distill_operator.plan.rollout.targets import UNTOUCHED
+from distill_operator.plan.rollout.wanted import Wanted
+from distill_operator.render.rollout import arm as arms
+from distill_operator.render.rollout import prober, route
+from distill_operator.render.rollout.order import ArmOrder
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """The whole desired set; what is ours and in none of the three is deleted."""
+
+    applied: tuple[Manifest, ...] = ()
+    """By server-side apply: Deployments and Services."""
+    made: tuple[Manifest, ...] = ()
+    """Created where missing, and never written again: the route."""
+    kept: tuple[Child, ...] = ()
+    """Left as they are, if they are there."""
+
+
+def of(decided: Outcome, wanted: Wanted, *, now: datetime) -> Children:
+    """Return the children of the phase that was decided."""
+    memory = decided.state.memory
+    if memory.phase in UNTOUCHED:
+        return Children()
+    made = (route.manifest(wanted.route),) if wanted.route is not None else ()
+    if memory.phase is Phase.DELETING:
+        return Children(kept=(*_names(wanted), *_route(wanted)))
+    if memory.revision != wanted.revision:
+        # The old student goes on with the pods that it has until it has no traffic any more.
+        return Children(made=made, kept=tuple(_names(wanted)))
+    return Children(applied=tuple(_applied(decided, wanted, now=now)), made=made)
+
+
+def _names(wanted: Wanted) -> Iterator[Child]:
+    for arm in Arm:
+        yield Child("Deployment", wanted.backends.of(arm))
+        yield Child("Service", wanted.backends.of(arm))
+    if wanted.prober is not None:
+        yield Child("Deployment", wanted.prober.name)
+
+
+def _route(wanted: Wanted) -> Iterator[Child]:
+    if wanted.route is not None:
+        yield Child("HTTPRoute", wanted.route.name)
+
+
+def _applied(decided: Outcome, wanted: Wanted, *, now: datetime) -> Iterator[Manifest]:
+    for arm in Arm:
+        order = wanted.order(arm)
+        if order is not None:
+            yield arms.service(order)
+            yield arms.deployment(_scaled(order, arm, decided, now=now))
+    if wanted.prober is not None and decided.state.memory.phase in MEASURED:
+        yield prober.deployment(wanted.prober)
+
+
+def _scaled(order: ArmOrder, arm: Arm, decided: Outcome, *, now: datetime) -> ArmOrder:
+    """Return the order with no replicas for an arm that nobody needs any more."""
+    memory = decided.state.memory
+    if arm is Arm.STUDENT:
+        idle = again.given_up(memory, now=now)
+    else:
+        # Only once every gateway carries the student's whole weight: until then requests come.
+        alone = decided.here.verified and decided.here.memory.weights.desired == WHOLE
+        idle = memory.phase is Phase.COMPLETED and alone
+    return replace(order, replicas=0) if idle else order

@@ -1,0 +1,190 @@
+"""The plan for a rollout: from everything that was seen to everything that should be."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from distill_api.names import ROLLOUT_FINALIZER, RolloutReason
+from distill_api.rollout import DistilledModelRolloutSpec
+from distill_api.rollout_status import RolloutStatus
+from pydantic import ValidationError
+
+from distill_operator.plan import text
+from distill_operator.plan.rollout import conditions, record, report, resolve, turn
+from distill_operator.plan.rollout.children import Children
+from distill_operator.plan.rollout.conditions import Claim
+from distill_operator.plan.rollout.course import State
+from distill_operator.plan.rollout.memory import Memory, Transition
+from distill_operator.plan.rollout.model import (
+    ObservedArm,
+    ObservedArtifact,
+    ObservedMetrics,
+    ObservedRoute,
+    OtherRollout,
+    Refusals,
+    RouteEdit,
+    Settings,
+)
+from distill_operator.plan.rollout.news import Tidings
+from distill_operator.plan.rollout.resolve import Given
+from distill_operator.plan.rollout.turn import Scene, Subject, Turn
+from distill_operator.plan.rollout.wanted import Wanted
+from distill_operator.render.order import Owner
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedRollout:
+    """The DistilledModelRollout itself."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    resource_version: str
+    created: datetime
+    deleting: bool
+    finalizers: tuple[str, ...]
+    spec: DistilledModelRolloutSpec | None
+    spec_error: str | None
+    """Why the spec could not be read (an object older than the schema); else None."""
+    status: RolloutStatus
+    """As written last; an unreadable one counts as empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything that was seen in one pass, in buckets, without judgement."""
+
+    rollout: ObservedRollout
+    route: ObservedRoute | None = None
+    teacher: ObservedArm = field(default_factory=ObservedArm)
+    student: ObservedArm = field(default_factory=ObservedArm)
+    metrics: ObservedMetrics = field(default_factory=lambda: ObservedMetrics(read=False))
+    artifact: ObservedArtifact = field(default_factory=ObservedArtifact)
+    others: tuple[OtherRollout, ...] = ()
+    """Other rollouts on the same rule."""
+    refused: Refusals = field(default_factory=Refusals)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that one pass wants to be true afterwards, in the order in which it is done.
+
+    First `finalizers` that are missing, then the status, and only over what was read: a decision
+    that is not written yet must have no effect. Then the children, then the route; whether it
+    came about is seen by the next pass. Then the news, and last the finalizers that go.
+    """
+
+    status: RolloutStatus
+    """What was observed; written once, only if different."""
+    children: Children = field(default_factory=Children)
+    keeps_all: bool = False
+    """No child is touched: nothing is known of what is wanted."""
+    edit: RouteEdit | None = None
+    news: tuple[Tidings, ...] = ()
+    finalizers: tuple[str, ...] = ()
+    """The finalizers of ours that the object should carry."""
+    look_again: timedelta | None = None
+    """When to plan again without a change; None: wait for one."""
+
+
+def plan(seen: Observed, settings: Settings, *, now: datetime) -> Plan:
+    """Decide one pass. Pure and total: the same observation gives the same plan."""
+    now = now.replace(microsecond=0)
+    wanted = wanted_by(seen, settings)
+    if wanted is None:
+        return _unreadable(seen, now=now)
+    taken = turn.take(_scene(seen, wanted), settings, now=now)
+    return Plan(
+        status=_status(seen, taken, wanted, now=now),
+        children=taken.children,
+        edit=taken.decided.edit,
+        news=taken.news,
+        finalizers=taken.finalizers,
+        look_again=taken.look_again,
+    )
+
+
+def wanted_by(seen: Observed, settings: Settings) -> Wanted | None:
+    """Return what the spec asks for; None where it cannot be read."""
+    rollout = seen.rollout
+    if rollout.spec is None:
+        return None
+    owner = Owner(rollout.namespace, rollout.name, rollout.uid)
+    return resolve.of(Given(owner, rollout.spec, seen.artifact, settings))
+
+
+def _scene(seen: Observed, wanted: Wanted) -> Scene:
+    rollout, status = seen.rollout, seen.rollout.status
+    subject = Subject(
+        uid=rollout.uid,
+        generation=rollout.generation,
+        created=rollout.created,
+        deleting=rollout.deleting,
+        finalizers=rollout.finalizers,
+        wanted=wanted,
+        state=state(status),
+        claims=_claims(status),
+        warned=frozenset(m.name for m in status.metrics if m.warning),
+    )
+    return Scene(
+        rollout=subject,
+        route=seen.route,
+        teacher=seen.teacher,
+        student=seen.student,
+        metrics=seen.metrics,
+        artifact=seen.artifact,
+        others=seen.others,
+        refused=seen.refused,
+    )
+
+
+def state(status: RolloutStatus) -> State:
+    """Return what the rollout carried here.
+
+    A record that another release wrote is not read: the rollout keeps its phase where that is at
+    rest or promoted, and otherwise begins anew, which is safe, as the teacher serves meanwhile.
+    """
+    try:
+        return record.load(status.record) if status.record else State()
+    except ValidationError:
+        resting = status.phase in record.KEPT
+        last = Transition(after=status.phase) if resting else Transition()
+        return State(Memory(transition=last, revision=status.revision if resting else None))
+
+
+def _claims(status: RolloutStatus) -> tuple[Claim, ...]:
+    return tuple(Claim(c.type, c.status, c.reason, c.message) for c in status.conditions)
+
+
+def _status(seen: Observed, taken: Turn, wanted: Wanted, *, now: datetime) -> RolloutStatus:
+    before = seen.rollout.status
+    if not taken.write:
+        return before
+    return report.of(before, taken, wanted, seen.artifact, now=now)
+
+
+def _unreadable(seen: Observed, *, now: datetime) -> Plan:
+    """Touch nothing of a rollout whose spec cannot be read; deleting it must not hang."""
+    rollout = seen.rollout
+    error = rollout.spec_error or "it does not fit this operator's schema"
+    message = text.cut(
+        f"The spec cannot be read: {error}. Correct it, or use the operator that it is for;"
+        " traffic stays as it is"
+    )
+    said = conditions.invalid(message)
+    kept = tuple(c for c in _claims(rollout.status) if c.kind not in {s.kind for s in said})
+    new = report.conditions(rollout.status.conditions, (*said, *kept), rollout.generation, now=now)
+    changed = {c.type: (c.status, c.message) for c in new} != {
+        c.type: (c.status, c.message) for c in rollout.status.conditions
+    }
+    after = rollout.status.model_copy(
+        update={"conditions": new, "observed_generation": rollout.generation, "message": message}
+    )
+    held = tuple(name for name in rollout.finalizers if name == ROLLOUT_FINALIZER)
+    told = Tidings("Warning", RolloutReason.INVALID_SPEC, text.cut(message, text.NOTE))
+    return Plan(
+        status=after if changed else rollout.status,
+        keeps_all=True,
+        news=(told,) if changed else (),
+        finalizers=() if rollout.deleting else held,
+    )

@@ -6,11 +6,10 @@ import pytest
 
 NEEDS = {
     "cluster": "a real Kubernetes: pass --cluster (make test does)",
-    "e2e": "a real Kubernetes: pass --cluster (make test does)",
     "gpu": "an accelerator: pass --gpu",
 }
-FLAG_OF = {"cluster": "--cluster", "e2e": "--cluster", "gpu": "--gpu"}
-FOLDER_MARKS = {"cluster": "cluster", "e2e": "e2e"}
+FLAG_OF = {"cluster": "--cluster", "gpu": "--gpu"}
+FOLDER_MARKS = {"cluster": "cluster"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -31,7 +31,7 @@ def test_the_api_server_takes_every_object(cluster: Cluster, space: str) -> None
     answer = cluster.kubectl(
         "apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=yaml.dump_all(objects)
     )
-    assert answer.count("(server dry run)") == len(objects) == 12
+    assert answer.count("(server dry run)") == len(objects) == 14
 
 
 def test_its_pod_is_admitted_by_the_restricted_standard(cluster: Cluster, space: str) -> None:

@@ -85,8 +85,8 @@ REFUSED: Final = (
 
 
 _BASELINES: Final = ("OfflineEvaluation", "PreviousStudent", "Absolute")
-_DOWNLOADED: Final = ("s3", "gs", "hf", "http", "https")
-"""Schemes of models that no volume can mount."""
+_UNMOUNTED: Final = "^(s3|gs|hf|http|https|file)://"
+"""Places of models and data that no volume can mount."""
 
 
 def _baseline(name: str) -> NotYet:
@@ -118,9 +118,15 @@ ROLLOUT_REFUSED: Final = (
     NotYet(
         "teacher.deployment.model.uri that has to be downloaded",
         "has(self.teacher.deployment) && has(self.teacher.deployment.model)"
-        f" && self.teacher.deployment.model.uri.matches('^({'|'.join(_DOWNLOADED)})://')",
+        f" && self.teacher.deployment.model.uri.matches('{_UNMOUNTED}')",
         "push the model to an OCI registry or a volume, or name a Service that serves it already",
         at="teacher.deployment.model.uri",
+    ),
+    NotYet(
+        "prober.queries.uri that has to be downloaded",
+        f"has(self.prober) && self.prober.queries.uri.matches('{_UNMOUNTED}')",
+        "push the queries to an OCI registry or a volume",
+        at="prober.queries.uri",
     ),
 )
 """What a rollout is not able to do yet."""

@@ -19,7 +19,7 @@ from distill_api.rollout_policies import (
     TeacherRetention,
 )
 from distill_api.rollout_route import Gateway
-from distill_api.rollout_schedule import Preset, Schedule
+from distill_api.rollout_schedule import PRESETS, Preset, Schedule
 
 FULL: Final = "Full"
 """The value of promote that lets every step pass."""
@@ -124,9 +124,11 @@ _METRIC_RULES: Final = (
         at=".prices",
     ),
     rule(
-        "!has(self.promote) || self.promote == 'Full' || !has(self.schedule.steps)"
-        " || int(self.promote) <= size(self.schedule.steps)",
-        "spec.promote names a step that schedule.steps does not have: write its number, counted"
+        f"!has(self.promote) || self.promote == '{FULL}'"
+        " || int(self.promote) <= (has(self.schedule.steps) ? size(self.schedule.steps)"
+        f" : self.schedule.preset == '{Preset.THIRTY_DAYS}' ? {len(PRESETS[Preset.THIRTY_DAYS])}"
+        f" : {len(PRESETS[Preset.TWENTY_FOUR_HOURS])})",
+        "spec.promote names a step that the schedule does not have: write its number, counted"
         " from 1, or Full",
         at=".promote",
     ),

@@ -44,7 +44,7 @@ class SecretRef(Model):
     """A Secret in the namespace of the object, mounted into the pods that need it."""
 
     name: DnsName
-    """Name of the Secret. kubedistill never reads it; only the stage's pod does."""
+    """Name of the Secret. kubedistill never reads it; only the pods do."""
 
 
 class SecretKeyRef(SecretRef):

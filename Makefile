@@ -32,11 +32,13 @@ check: ## lint, types, import law, generated files
 generate: ## write what is generated: CRD, chart copy, schemas, reference pages
 	@$(PYTHON) -m distill_api.generate
 	@$(PYTHON) -m distill_operator.plan.diagram
+	@$(PYTHON) -m distill_operator.plan.rollout.diagram
 	@$(PYTHON) -m devcluster.images lock
 
 verify: ## prove that generated files are up to date
 	@$(PYTHON) -m distill_api.generate --check
 	@$(PYTHON) -m distill_operator.plan.diagram --check
+	@$(PYTHON) -m distill_operator.plan.rollout.diagram --check
 	@$(PYTHON) -m devcluster.images lock --check
 
 images: setup ## build the operator and trainer images

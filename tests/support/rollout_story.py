@@ -25,7 +25,7 @@ from distill_operator.plan.rollout.model import (
 )
 from distill_operator.plan.rollout.phases import Phase
 from distill_operator.plan.rollout.policy import Policy, Step
-from rollouts import ERRORS, NOW, World, a_route, a_world
+from rollouts import ERRORS, METRICS, NOW, World, a_route, a_world
 
 FOLDER: Final = Path(__file__).parents[1] / "unit" / "rollout" / "stories"
 WORDS: Final = frozenset({"why", "held", "told"})
@@ -89,6 +89,8 @@ def _policy(raw: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in raw.items():
         if name == "steps":
             found[name] = tuple(_step(step) for step in value)
+        elif name == "metrics":
+            found[name] = tuple(METRICS[metric] for metric in value)
         elif name == "on_regression":
             found["metrics"] = (replace(ERRORS, on_regression=OnRegression(value)),)
         elif name in times:

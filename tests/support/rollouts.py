@@ -43,7 +43,7 @@ from distill_operator.render.rollout.order import (
     Model,
     RouteOrder,
 )
-from distill_operator.statistics import comparison, rate, sprt
+from distill_operator.statistics import comparison, quality, rate, sprt
 
 NOW: Final = datetime(2026, 11, 25, 12, tzinfo=UTC)
 SETTINGS: Final = Settings(server_image="server", prober_image="prober")
@@ -64,6 +64,12 @@ ERRORS: Final = Metric(
         contest=comparison.Design(2, 0.01, 0.05),
     )
 )
+METRICS: Final = {
+    "errors": ERRORS,
+    # Nobody measures these two here.
+    "latency": replace(ERRORS, rule=replace(ERRORS.rule, metric="latency", what="were slow")),
+    "quality": Metric(quality.Rule("quality", "nDCG@10", 0.98, 0.95, 0.003, 0.05)),
+}
 STEPS: Final = tuple(Step(weight, timedelta(minutes=1)) for weight in (5, 10, 25, 50, 100))
 POLICY: Final = Policy(
     steps=STEPS, metrics=(ERRORS,), retention=timedelta(hours=1), max_soak=timedelta(hours=4)

@@ -1,0 +1,179 @@
+"""What is made of an order: restricted pods, the model by digest, one rule with two backends."""
+
+from typing import Any
+
+import pytest
+from distill_api.rollout import DistilledModelRolloutSpec
+from distill_operator.plan.model import Manifest
+from distill_operator.plan.rollout import resolve, wanted
+from distill_operator.plan.rollout.model import ObservedArtifact, Settings
+from distill_operator.plan.rollout.resolve import Given
+from distill_operator.plan.rollout.wanted import Wanted
+from distill_operator.render.rollout import arm as arms
+from distill_operator.render.rollout import prober
+from distill_operator.render.rollout import route as routes
+from rollout_specs import ARTIFACT, DIGEST, a_spec
+from rollouts import OWNER, SETTINGS
+
+PROBER = {"queries": {"uri": "pvc://held-out/queries.jsonl", "secretRef": {"name": "keys"}}}
+QUALITY = [{"name": "errors", "errors": {}}, {"name": "ndcg", "quality": {}}]
+
+
+def asked(
+    spec: DistilledModelRolloutSpec | None = None,
+    artifact: ObservedArtifact = ARTIFACT,
+    settings: Settings = SETTINGS,
+) -> Wanted:
+    return resolve.of(Given(OWNER, spec or a_spec(), artifact, settings))
+
+
+def student(**deployment: Any) -> Manifest:
+    order = asked(a_spec(student={"deployment": deployment})).student
+    assert order is not None
+    return arms.deployment(order)
+
+
+def pod(manifest: Manifest) -> Manifest:
+    found: Manifest = manifest["spec"]["template"]["spec"]
+    return found
+
+
+def every_pod() -> list[Manifest]:
+    found = asked(a_spec(prober=PROBER, metrics=QUALITY))
+    assert found.teacher is not None
+    assert found.student is not None
+    assert found.prober is not None
+    old = asked(settings=Settings("server", "prober", image_volumes=False)).student
+    assert old is not None
+    orders = (found.teacher, found.student, old)
+    return [*(pod(arms.deployment(o)) for o in orders), pod(prober.deployment(found.prober))]
+
+
+def test_every_pod_is_restricted():
+    pods = every_pod()
+    assert len(pods) == 4
+    for spec in pods:
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["automountServiceAccountToken"] is False
+        for container in [*spec["containers"], *spec.get("initContainers", [])]:
+            context = container["securityContext"]
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_the_model_is_an_image_volume_pinned_by_digest():
+    volumes = pod(student())["volumes"]
+    assert {"reference": f"registry.local/minilm@{DIGEST}", "pullPolicy": "IfNotPresent"} in [
+        volume.get("image") for volume in volumes
+    ]
+    container = pod(student())["containers"][0]
+    assert {"name": "model", "mountPath": "/artifact", "readOnly": True} in container[
+        "volumeMounts"
+    ]
+    words = container["args"]
+    assert words[words.index("--model") + 1] == "/artifact/models"
+    assert words[words.index("--latency-limits-ms") + 1] == "150"
+
+
+def test_an_older_cluster_copies_the_model_by_the_same_digest():
+    order = asked(settings=Settings("server", "prober", image_volumes=False)).student
+    assert order is not None
+    spec = pod(arms.deployment(order))
+    assert {"name": "model", "emptyDir": {}} in spec["volumes"]
+    first = spec["initContainers"][0]
+    assert f"oci://registry.local/minilm@{DIGEST}" in first["args"]
+
+
+URIS: list[tuple[str, str | None, dict[str, Any]]] = [
+    ("oci://host:5000/a/b:tag", DIGEST, {"reference": f"host:5000/a/b@{DIGEST}"}),
+    ("oci://host:5000/a/b", DIGEST, {"reference": f"host:5000/a/b@{DIGEST}"}),
+    (f"oci://host/b@{DIGEST}", DIGEST, {"reference": f"host/b@{DIGEST}"}),
+    (f"oci://host/b@{DIGEST}", None, {"reference": f"host/b@{DIGEST}"}),
+    ("pvc://models/minilm/v2/", None, {"claim": "models", "path": "minilm/v2"}),
+]
+
+
+@pytest.mark.parametrize(("uri", "digest", "expected"), URIS, ids=[case[0] for case in URIS])
+def test_where_a_model_is(uri: str, digest: str | None, expected: dict[str, Any]):
+    found = resolve.model(uri, digest)
+    assert {name: getattr(found, name) for name in expected} == expected
+
+
+def test_replicas_are_left_to_an_autoscaler_where_none_are_named():
+    assert "replicas" not in student()["spec"]
+    assert student(replicas=3)["spec"]["replicas"] == 3
+
+
+REVISIONS: list[tuple[str, dict[str, Any], bool]] = [
+    ("more replicas", {"replicas": 5}, False),
+    ("what was the default anyway", {"runtime": "OnnxRuntime"}, False),
+    ("another runtime", {"runtime": "Torch"}, True),
+    ("another image", {"image": "mine"}, True),
+    ("more arguments", {"args": ["--threads", "2"]}, True),
+]
+
+
+@pytest.mark.parametrize(("why", "change", "anew"), REVISIONS, ids=[case[0] for case in REVISIONS])
+def test_what_makes_another_student(*, why: str, change: dict[str, Any], anew: bool):
+    before, after = (asked(a_spec(student={"deployment": d})) for d in ({}, change))
+    assert (before.revision != after.revision) is anew, why
+    assert wanted.revision(before.teacher) == wanted.revision(after.teacher)
+
+
+def test_an_upgrade_of_the_operator_makes_no_other_student():
+    newer = asked(settings=Settings("server:v2", "prober:v2"))
+    assert newer.revision == asked().revision
+
+
+def test_another_digest_is_another_student():
+    other = ObservedArtifact(ARTIFACT.uri, "sha256:" + "b" * 64, teacher_uri=ARTIFACT.teacher_uri)
+    assert asked(artifact=other).revision != asked().revision
+
+
+def test_the_route_begins_with_everything_for_the_teacher():
+    order = asked().route
+    assert order is not None
+    spec = routes.manifest(order)["spec"]
+    backends = spec["rules"][0]["backendRefs"]
+    assert [(b["name"], b["port"], b["weight"]) for b in backends] == [
+        ("minilm-teacher", 8080, 1000),
+        ("minilm-student", 8080, 0),
+    ]
+    headers = [b["filters"][0]["requestHeaderModifier"]["set"][0] for b in backends]
+    assert [h["value"] for h in headers] == ["teacher", "student"]
+    assert spec["parentRefs"] == [
+        {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "edge"}
+    ]
+
+
+def test_services_select_their_arm_at_every_revision():
+    found = asked()
+    assert found.student is not None
+    service = arms.service(found.student)
+    selector = service["spec"]["selector"]
+    labels = arms.deployment(found.student)["spec"]["template"]["metadata"]["labels"]
+    assert selector.items() <= labels.items()
+    assert "kubedistill.io/revision" not in selector
+
+
+def test_the_prober_is_told_where_its_queries_are():
+    found = asked(a_spec(prober=PROBER, metrics=QUALITY)).prober
+    assert found is not None
+    spec = pod(prober.deployment(found))
+    container = spec["containers"][0]
+    assert "--measure" in container["args"]
+    assert "ndcg=nDCG@10" in container["args"]
+    mounts = {m["name"]: m["mountPath"] for m in container["volumeMounts"]}
+    assert mounts["queries"].endswith("/held-out")
+    assert mounts["secret"].endswith("/keys")
+
+
+def test_a_service_of_somebody_else_is_left_alone():
+    spec = a_spec(teacher={"service": {"name": "big", "port": 9000}})
+    found = asked(spec)
+    assert found.teacher is None
+    assert found.backends.teacher == "big"
+    assert found.route is not None
+    assert found.route.teacher.port == 9000

@@ -1,0 +1,101 @@
+"""What is counted, for whom, and what is kept of it."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from distill_operator.plan.rollout import evidence, record
+from distill_operator.plan.rollout.evidence import Epoch, Evidence
+from distill_operator.plan.rollout.model import Arm, Counts, ObservedMetrics, PairedScores
+from distill_operator.plan.rollout.phases import Phase
+from rollouts import METRICS, NOW, POLICY, a_world
+
+EPOCH = Epoch(NOW, frozenset({"s1", "s2", "t1"}))
+LATER = NOW + timedelta(seconds=10)
+POLICIES = replace(POLICY, metrics=(METRICS["errors"], METRICS["quality"]))
+
+
+def counts(pod: str, requests: int, events: int = 0, **changes: Any) -> Counts:
+    arm = Arm.TEACHER if pod.startswith("t") else Arm.STUDENT
+    return replace(Counts(arm, pod, LATER, "errors", requests, events), **changes)
+
+
+def take(before: Evidence, *seen: Counts, **changes: Any) -> evidence.Taken:
+    policy = replace(POLICIES, **changes)
+    return evidence.take(before, ObservedMetrics(counts=seen), policy, EPOCH, now=LATER)
+
+
+def test_arms_are_told_apart_by_their_pods_and_not_by_the_model():
+    taken = take(Evidence(), counts("s1", 100, 3), counts("s2", 50, 1), counts("t1", 1000, 2))
+    state = taken.evidence.rates["errors"]
+    assert (state.student.all_requests, state.student.all_failures) == (150, 4)
+    assert (state.teacher.all_requests, state.teacher.all_failures) == (1000, 2)
+    assert (taken.requests.student, taken.requests.teacher) == (150, 1000)
+
+
+def test_the_same_scrape_twice_counts_once():
+    once = take(Evidence(), counts("s1", 100, 3))
+    twice = take(once.evidence, counts("s1", 100, 3))
+    assert twice.evidence.rates["errors"].student == once.evidence.rates["errors"].student
+    assert twice.requests.student == 0
+
+
+def test_what_was_counted_before_this_epoch_is_not_ours():
+    old = counts("s1", 5000, 50, started=NOW - timedelta(hours=1))
+    first = take(Evidence(), old)
+    assert first.evidence.rates["errors"].student.all_requests == 0
+    then = take(first.evidence, replace(old, requests=5010))
+    assert then.evidence.rates["errors"].student.all_requests == 10
+
+
+def test_warming_up_is_no_evidence_and_still_traffic():
+    taken = take(Evidence(), counts("s1", 30, 30), warm_requests=20)
+    assert taken.evidence.rates["errors"].student.all_requests == 0
+    assert taken.requests.student == 30
+    warm = take(taken.evidence, counts("s1", 40, 30), warm_requests=20)
+    assert warm.evidence.rates["errors"].student.all_requests == 10
+    assert warm.evidence.rates["errors"].student.all_failures == 0
+
+
+def test_only_living_processes_are_remembered():
+    taken = take(Evidence(), counts("s1", 10), counts("gone", 10))
+    again = take(taken.evidence, counts("s1", 5, started=LATER + timedelta(seconds=5)))
+    assert {key.split("/")[0] for key in again.evidence.ledgers[Arm.STUDENT].series} == {"s1"}
+    assert len(again.evidence.ledgers[Arm.STUDENT].series) == 1
+    assert again.evidence.rates["errors"].student.all_requests == 25
+
+
+def test_pairs_are_taken_in_once_and_a_new_prober_begins_anew():
+    def look(before: Evidence, total: int, uid: str = "p1") -> Evidence:
+        pairs = tuple((0.8, 0.8) for _ in range(min(total, 50)))
+        seen = ObservedMetrics(scores=(PairedScores("quality", uid, pairs, total),))
+        return evidence.take(before, seen, POLICIES, EPOCH, now=LATER).evidence
+
+    first = look(Evidence(), 20)
+    assert first.qualities["quality"].sums.pairs == 20
+    assert look(first, 20).qualities["quality"].sums.pairs == 20
+    more = look(first, 25)
+    assert more.qualities["quality"].sums.pairs == 25
+    assert look(more, 10, "p2").qualities["quality"].sums.pairs == 35
+
+
+def test_a_metric_that_is_not_measured_has_no_verdict_and_keeps_its_evidence():
+    taken = take(Evidence(), counts("s1", 1000))
+    silent = evidence.take(taken.evidence, ObservedMetrics(), POLICIES, EPOCH, now=LATER)
+    found, kept = evidence.judge(silent, POLICIES, read=True, per_second=None)
+    assert [finding.verdict for _, finding in found] == ["NoData", "NoData"]
+    assert kept.rates["errors"].student.all_requests == 1000
+
+
+def test_history_and_record_stay_small():
+    world = a_world().to_step(2)
+    for number in range(15):
+        world.order(abort=True)
+        world.turn()
+        world.run(20, until=Phase.ROLLED_BACK)
+        world.order(abort=False, retry=str(number))
+        world.to_step(1)
+    assert world.memory.transition.id > 60
+    assert len(world.memory.history) == 20
+    assert len(json.dumps(record.dump(world.state))) < 30_000

@@ -53,7 +53,7 @@ def test_helm_lint_finds_nothing() -> None:
 
 def test_every_object_is_named_once_and_labelled(objects: list[dict[str, Any]]) -> None:
     keys = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects]
-    assert len(keys) == len(set(keys)) == 16
+    assert len(keys) == len(set(keys)) == 15
     for made in objects:
         assert made["metadata"]["labels"]["app.kubernetes.io/part-of"] == "kubedistill"
 
@@ -158,11 +158,11 @@ def test_definitions_can_be_left_out_and_are_kept_on_uninstall(
     objects: list[dict[str, Any]],
 ) -> None:
     kept = [o["metadata"]["annotations"] for o in objects if o["kind"] == DEFINITION]
-    assert kept == [{"helm.sh/resource-policy": "keep"}] * 2
+    assert kept == [{"helm.sh/resource-policy": "keep"}]
     without = chart.render({"crds": {"enabled": False}})
     assert DEFINITION not in {o["kind"] for o in without}
     loose = chart.render({"crds": {"keep": False}})
-    assert ["annotations" in o["metadata"] for o in loose if o["kind"] == DEFINITION] == [False] * 2
+    assert ["annotations" in o["metadata"] for o in loose if o["kind"] == DEFINITION] == [False]
 
 
 def test_a_digest_wins_over_a_tag() -> None:

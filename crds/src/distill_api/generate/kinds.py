@@ -48,6 +48,8 @@ class Kind:
     status: type[Model]
     selectable: tuple[str, ...]
     columns: tuple[Column, ...]
+    installed: bool = True
+    """Part of the chart; not while no controller acts on it, as its objects would stay silent."""
 
     @property
     def name(self) -> str:
@@ -116,5 +118,6 @@ ROLLOUT: Final = Kind(
         Column("Reason", ".status.transition.reason", "Why it moved last.", wide=True),
         _AGE,
     ),
+    installed=False,
 )
 KINDS: Final = (JOB, ROLLOUT)

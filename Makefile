@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
-SOURCES := crds operator trainer-image tests examples bench
+SOURCES := crds operator trainer-image server-image tests examples bench
 
 .PHONY: help setup demo test check generate verify images bench test-fast down
 
@@ -25,7 +25,7 @@ test-fast: ## the tests that need no cluster
 check: ## lint, types, import law, generated files
 	@.venv/bin/ruff format --check $(SOURCES)
 	@.venv/bin/ruff check $(SOURCES)
-	@.venv/bin/mypy crds/src operator/src trainer-image/src tests/devcluster/src
+	@.venv/bin/mypy crds/src operator/src trainer-image/src server-image/src tests/devcluster/src
 	@.venv/bin/lint-imports
 	@$(MAKE) --no-print-directory verify
 

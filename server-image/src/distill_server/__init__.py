@@ -1,0 +1,1 @@
+"""Serves an embedding model or reranker over HTTP, with the metrics a rollout is judged by."""

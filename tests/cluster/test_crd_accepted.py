@@ -103,7 +103,7 @@ CHANGEABLE: list[dict[str, Any]] = [
     {"retries": 5},
     {"stageDeadlineSeconds": 600},
     {"ttlSecondsAfterFinished": 60},
-    {"podTemplate": {"resources": {"limits": {"memory": "8Gi"}}}},
+    {"podTemplate": {"resources": {"limits": {"memory": "8Gi", "cpu": 2}}}},
     {"prices": {"gpuHour": 2.5}},
 ]
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
 
@@ -27,16 +27,16 @@ def rule(expression: str, message: str, *, at: str | None = None) -> dict[str, J
     return check | {"fieldPath": at} if at else check
 
 
-def text(pattern: str, sentence: str, *, most: int, least: int = 1) -> Any:
+def text(pattern: str, sentence: str, *, most: int, least: int = 1, **more: JsonValue) -> Any:
     """Return the Field of a string with a pattern, and the sentence shown when it does not match.
 
-    least, most: its length in characters.
+    least, most: its length in characters. more: what else its schema says.
     """
     return Field(
         min_length=least,
         max_length=most,
         pattern=pattern,
-        json_schema_extra={"x-pattern-sentence": sentence},
+        json_schema_extra={"x-pattern-sentence": sentence, **more},
     )
 
 
@@ -69,13 +69,22 @@ DnsLabel = Annotated[
     ),
 ]
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _as_text(value: object) -> object:
+    """Take a whole number for a quantity, as Kubernetes does."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 Quantity = Annotated[
     str,
     text(
         r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$",
         "must be a Kubernetes quantity, for example 500m, 2 or 4Gi",
         most=32,
+        **{"x-kubernetes-int-or-string": True},
     ),
+    BeforeValidator(_as_text),
 ]
 Uri = Annotated[str, Field(min_length=6, max_length=1024)]
 ShortText = Annotated[str, Field(max_length=256)]

@@ -25,7 +25,7 @@ class ResourceList(Model):
     """Amounts of a pod's resources."""
 
     cpu: Quantity | None = None
-    """Cores, as text: `"2"` or `500m`."""
+    """Cores: `2`, `"0.5"` or `500m`."""
     memory: Quantity | None = None
     """Bytes, for example `4Gi`."""
     gpu: Annotated[int, Field(ge=0, le=64)] | None = None
@@ -37,9 +37,10 @@ class ResourceList(Model):
 def _within_limit(resource: str) -> dict[str, JsonValue]:
     """Return the rule that a pod asks for no more of a resource than it may use."""
     request, limit = f"self.requests.{resource}", f"self.limits.{resource}"
+    asked, most = f"string({request})", f"string({limit})"
     return rule(
-        f"!has({request}) || !has({limit}) || !isQuantity({request}) || !isQuantity({limit})"
-        f" || quantity({request}).compareTo(quantity({limit})) <= 0",
+        f"!has({request}) || !has({limit}) || !isQuantity({asked}) || !isQuantity({most})"
+        f" || quantity({asked}).compareTo(quantity({most})) <= 0",
         f"requests.{resource} must not be above limits.{resource}: lower the one or raise the"
         " other",
         at=f".requests.{resource}",

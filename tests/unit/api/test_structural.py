@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import pytest
-from distill_api.base import listed_once, rule, rules, text
+from distill_api.base import Quantity, listed_once, rule, rules, text
 from distill_api.generate.structural import NotStructural, structural, without_defaults
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -100,6 +100,18 @@ def test_a_pattern_with_a_sentence_becomes_a_rule() -> None:
     assert name["x-kubernetes-validations"] == [
         rule(r"self.matches('^\\d+$')", "must be digits only, for example 12")
     ]
+
+
+def test_a_quantity_may_be_written_as_a_number() -> None:
+    class Sized(_Base):
+        size: Quantity | None = None
+
+    size = _of(Sized)["properties"]["size"]
+    assert size["anyOf"] == [{"type": "integer"}, {"type": "string"}]
+    assert size["x-kubernetes-int-or-string"] is True
+    assert "type" not in size
+    assert "string(self).matches(" in size["x-kubernetes-validations"][0]["rule"]
+    assert Sized(size=2).size == "2"  # type: ignore[arg-type]  # as JSON has it
 
 
 def test_a_fractional_limit_holds_for_whole_numbers_too() -> None:

@@ -62,7 +62,7 @@ def _rows(schema: Schema, prefix: str) -> Iterator[tuple[str, Schema, bool]]:
     for name, member in inside.get("properties", {}).items():
         path = f"{prefix}{name}"
         yield path, member, _required(inside, name)
-        mark = "[]." if member["type"] == "array" else "."
+        mark = "[]." if member.get("type") == "array" else "."
         yield from _rows(member, path + mark)
 
 
@@ -120,6 +120,8 @@ def _type(schema: Schema) -> str:
         return f"list of {_type(schema['items'])}"
     if "additionalProperties" in schema:
         return f"map to {_type(schema['additionalProperties'])}"
+    if "anyOf" in schema:
+        return " or ".join(option["type"] for option in schema["anyOf"])
     return "time" if schema.get("format") == "date-time" else str(schema["type"])
 
 

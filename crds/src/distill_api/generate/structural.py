@@ -11,12 +11,15 @@ type Schema = dict[str, Any]
 
 RULES: Final = "x-kubernetes-validations"
 FREE: Final = "x-kubernetes-preserve-unknown-fields"
+INT_OR_STRING: Final = "x-kubernetes-int-or-string"
 PATTERN_SENTENCE: Final = "x-pattern-sentence"
 """The sentence for a pattern: both become one CEL rule, whose message a person can act on."""
 
 _ORDER: Final = (
     "description",
     "type",
+    "anyOf",
+    INT_OR_STRING,
     "format",
     "default",
     "enum",
@@ -71,7 +74,7 @@ def without_defaults(schema: Schema) -> Schema:
 
 def _node(raw: Schema, defs: Mapping[str, Schema], path: str) -> Schema:
     schema = _flat(raw, defs, path)
-    for translate in (_const, _exclusive, _fractions, _sentence, _free, _closed):
+    for translate in (_const, _exclusive, _fractions, _sentence, _int_or_string, _free, _closed):
         schema = translate(schema, path)
     if unknown := schema.keys() - set(_ORDER):
         raise NotStructural(
@@ -176,8 +179,18 @@ def _sentence(schema: Schema, _path: str) -> Schema:
         return schema
     left = {k: v for k, v in schema.items() if k not in {"pattern", PATTERN_SENTENCE}}
     pattern = schema["pattern"].replace("\\", "\\\\")
-    check = {"rule": f"self.matches('{pattern}')", "message": schema[PATTERN_SENTENCE]}
+    itself = "string(self)" if INT_OR_STRING in schema else "self"
+    check = {"rule": f"{itself}.matches('{pattern}')", "message": schema[PATTERN_SENTENCE]}
     return left | {RULES: [check, *schema.get(RULES, [])]}
+
+
+def _int_or_string(schema: Schema, path: str) -> Schema:
+    """Return what may be a number or a text in the only form that the API server knows."""
+    if INT_OR_STRING not in schema:
+        return schema
+    _bounded(schema, path)
+    left = {k: v for k, v in schema.items() if k not in {"type", "minLength"}}
+    return left | {"anyOf": [{"type": "integer"}, {"type": "string"}]}
 
 
 def _free(schema: Schema, _path: str) -> Schema:

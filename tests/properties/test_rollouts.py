@@ -106,7 +106,7 @@ class RolloutStory(RuleBasedStateMachine):
             self.world.later(min(seconds, 60))
             self.world.later(seconds - min(seconds, 60), traffic=False)
 
-    @rule(rounds=st.integers(5, 40))
+    @rule(rounds=st.integers(5, 20))
     def everybody_works(self, rounds: int) -> None:
         """Let time bring the rollout forward: without this, faults seldom meet a later step."""
         for _ in range(rounds):
@@ -197,8 +197,8 @@ class RolloutStory(RuleBasedStateMachine):
 
 TestRollouts = RolloutStory.TestCase
 TestRollouts.settings = settings(
-    max_examples=60,
-    stateful_step_count=50,
+    max_examples=40,
+    stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

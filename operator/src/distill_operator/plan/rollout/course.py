@@ -81,7 +81,7 @@ class Outcome:
 def go(state: State, policy: Policy, look: Look, settings: Settings, *, now: datetime) -> Outcome:
     """Decide one pass. Pure: the same arguments give the same outcome."""
     taken, found, kept = _measured(state, policy, look, now=now)
-    told = judgement.together(found, read=look.metrics.read)
+    told = judgement.together(found, read=look.metrics.read, problems=look.metrics.problems)
     here = _situation(state.memory, policy, look, told)
     here = replace(here, memory=_lived(here, taken.requests, settings, now=now))
     why = signals.of(here)

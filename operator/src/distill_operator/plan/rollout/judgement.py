@@ -1,10 +1,11 @@
 """What the measurements say about a rollout as a whole, in the form that movement needs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from distill_api.rollout_metrics import OnRegression
 
+from distill_operator.plan import text
 from distill_operator.plan.rollout.policy import Metric
 from distill_operator.statistics import verdict as verdicts
 from distill_operator.statistics import words
@@ -36,8 +37,11 @@ class Judgement:
 type Found = Sequence[tuple[Metric, Finding]]
 
 
-def together(found: Found, *, read: bool) -> Judgement:
-    """Put the findings of one look together; read: metrics were asked for in this look."""
+def together(found: Found, *, read: bool, problems: Mapping[str, str]) -> Judgement:
+    """Put the findings of one look together.
+
+    read: metrics were asked for in this look; problems: why a metric got no numbers.
+    """
     moving = [(m, f) for m, f in found if m.moves]
     silent = [f for _, f in moving if f.critical and f.verdict is Verdict.NO_DATA]
     faults = [f for _, f in moving if f.verdict is Verdict.ENVIRONMENT_FAULT]
@@ -48,10 +52,15 @@ def together(found: Found, *, read: bool) -> Judgement:
         rollback=_first(moving, OnRegression.ROLLBACK),
         pause=_first(moving, OnRegression.PAUSE),
         fault=words.explain(faults[0]) if faults else None,
-        missing=words.explain(silent[0]) if read and silent else None,
+        missing=_missing(silent[0], problems) if read and silent else None,
         fresh=read and not silent,
         eta_seconds=slowest.seconds if slowest else None,
     )
+
+
+def _missing(silent: Finding, problems: Mapping[str, str]) -> str:
+    why = problems.get(silent.metric)
+    return words.explain(silent) + (f" The reason: {text.clause(why)}." if why else "")
 
 
 def _first(found: Found, action: OnRegression) -> str | None:

@@ -1,0 +1,1 @@
+"""Effects of rollouts: what is seen of arms, route and counters, and what is written."""

@@ -1,0 +1,136 @@
+"""Which counters of each runtime are requests, failures and slow requests: one table."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from distill_api.rollout_arms import Runtime
+from distill_api.rollout_metrics import Custom, Errors, Latency, Signal
+from distill_api.rollout_metrics import Metric as WantedMetric
+
+from distill_operator.effects.rollout.page import Labels, Page, stem
+from distill_operator.errors import NotYet
+
+OURS: Final = "distill_server_requests_total"
+OUR_SECONDS: Final = "distill_server_request_duration_seconds"
+VLLM_HTTP: Final = "http_requests_total"
+VLLM_DONE: Final = "vllm:request_success_total"
+TRITON_DONE: Final = "nv_inference_request_success"
+TRITON_FAILED: Final = "nv_inference_request_failure"
+TRITON_MILLISECONDS: Final = "nv_inference_first_response_histogram_ms"
+FAILED: Final = "5xx"
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Totals of one metric in one process: requests, and those of them that count against it."""
+
+    requests: int
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Where a latency is counted."""
+
+    name: str
+    per_second: float = 1.0
+    """Units of its bounds in a second: 1000 for milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How the pages of a runtime are read."""
+
+    errors: Callable[[Page], Tally]
+    latencies: Mapping[Signal, tuple[Histogram, ...]]
+    """The first one that a page has is read: names have changed between versions."""
+    counters: tuple[str, ...]
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The names that are read, without endings."""
+        named = (h.name for found in self.latencies.values() for h in found)
+        return tuple(dict.fromkeys([*map(stem, self.counters), *named]))
+
+
+def _users(labels: Labels) -> bool:
+    """Leave out the requests of probes and load tests."""
+    return labels.get("synthetic", "false") in {"", "false"}
+
+
+def _ours(page: Page) -> Tally:
+    failed = page.total(OURS, lambda labels: _users(labels) and labels.get("status") == FAILED)
+    return Tally(page.total(OURS, _users), failed)
+
+
+def _vllm(page: Page) -> Tally:
+    """Count answers of the API; where that is not instrumented, ends of the engine's requests."""
+    if page.has(VLLM_HTTP):
+        failed = page.total(VLLM_HTTP, lambda ls: _of_api(ls) and ls.get("status") == FAILED)
+        return Tally(page.total(VLLM_HTTP, _of_api), failed)
+    # "success" includes failures and aborts; an abort is the client's own wish.
+    ended = page.total(VLLM_DONE, lambda labels: labels.get("finished_reason") != "abort")
+    failed = page.total(VLLM_DONE, lambda labels: labels.get("finished_reason") == "error")
+    return Tally(ended, failed)
+
+
+def _of_api(labels: Labels) -> bool:
+    return labels.get("handler", "").startswith("/v1/")
+
+
+def _triton(page: Page) -> Tally:
+    failed = page.total(TRITON_FAILED, lambda labels: labels.get("reason") != "CANCELED")
+    return Tally(page.total(TRITON_DONE) + failed, failed)
+
+
+_OWN: Final = Reader(_ours, {Signal.END_TO_END: (Histogram(OUR_SECONDS),)}, (OURS,))
+_TRITON: Final = (Histogram(TRITON_MILLISECONDS, 1000.0),)
+READERS: Final[Mapping[Runtime, Reader]] = {
+    Runtime.ONNX_RUNTIME: _OWN,
+    Runtime.TORCH: _OWN,
+    Runtime.VLLM: Reader(
+        _vllm,
+        {
+            Signal.END_TO_END: (Histogram("vllm:e2e_request_latency_seconds"),),
+            Signal.TIME_TO_FIRST_TOKEN: (Histogram("vllm:time_to_first_token_seconds"),),
+            Signal.TIME_PER_OUTPUT_TOKEN: (
+                Histogram("vllm:request_time_per_output_token_seconds"),
+                Histogram("vllm:time_per_output_token_seconds"),
+            ),
+        },
+        (VLLM_HTTP, VLLM_DONE),
+    ),
+    # Off by default: `--metrics-config histogram_latencies=true`.
+    Runtime.TRITON: Reader(
+        _triton,
+        {Signal.END_TO_END: _TRITON, Signal.TIME_TO_FIRST_TOKEN: _TRITON},
+        (TRITON_DONE, TRITON_FAILED),
+    ),
+}
+
+if READERS.keys() != set(Runtime):
+    raise AssertionError("every runtime must say how it is counted")
+
+
+def read(page: Page, runtime: Runtime, metric: WantedMetric) -> Tally:
+    """Return the totals of a metric; NotYet with the reason where the page does not have them."""
+    kind = metric.kind
+    reader = READERS[runtime]
+    if isinstance(kind, Errors):
+        return reader.errors(page)
+    if isinstance(kind, Latency):
+        return _slow(page, reader, kind)
+    source = "Prometheus" if isinstance(kind, Custom) else "the counters of a server"
+    raise NotYet(f"{metric.name} is not read from {source} of this arm")
+
+
+def _slow(page: Page, reader: Reader, wanted: Latency) -> Tally:
+    known = reader.latencies.get(wanted.signal, ())
+    found = next((histogram for histogram in known if page.has(histogram.name)), None)
+    if found is None:
+        names = " or ".join(h.name for h in known) or f"histogram of {wanted.signal}"
+        raise NotYet(f"the page has no {names}")
+    bound = wanted.limit_milliseconds / 1000 * found.per_second
+    requests, events = page.beyond(found.name, bound, _users)
+    return Tally(requests, events)

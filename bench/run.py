@@ -17,7 +17,7 @@ RESULTS = ROOT / "bench" / "results"
 # The bench runs what the demo runs.
 sys.path.insert(0, str(ROOT / "examples" / "embedding"))
 
-PARTS = ("training", "serving", "first-pod")
+PARTS = ("training", "serving", "first-pod", "rollouts")
 
 
 def main() -> int:
@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=32, help="records, each with two texts")
     parser.add_argument("--steps", type=int, default=12, help="of each loop in each round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--simulations", type=int, default=2000, help="rollouts of each scenario")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"{', '.join(unknown)}: there are {', '.join(PARTS)}")
@@ -55,6 +56,8 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
             found["serving"] = serving(taught, options.threads)
     if "first-pod" in options.parts:
         found["firstPod"] = first_pod(options.rounds)
+    if "rollouts" in options.parts:
+        found["rollouts"] = rollouts(options.simulations)
     return found
 
 
@@ -115,6 +118,16 @@ def first_pod(rounds: int) -> dict[str, Any]:
     print(f"\n### Apply to first pod, median of {rounds}\n")
     print(*table(["object", "pod exists after s", "pod runs after s"], rows), sep="\n")
     return {name: [asdict(pod) for pod in pods] for name, pods in found.items()}
+
+
+def rollouts(count: int) -> list[dict[str, Any]]:
+    """Measure how often the statistics of rollouts decide wrongly, beside a threshold rule."""
+    import rollouts as simulated
+
+    found = simulated.measure(count)
+    print(f"\n### Decisions of {count} simulated rollouts of each kind\n")
+    print(simulated.table(found))
+    return [asdict(row) for row in found]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from distill_operator.effects.cluster import Cluster
 from distill_operator.effects.kinds import DISTILLATION_JOB, JOB, Kind
 from distill_operator.effects.metrics import Metrics
 from distill_operator.effects.store import Store
-from distill_operator.effects.watches import GRACE, Watches
+from distill_operator.effects.watches import GRACE, Scope, Watches
 from distill_operator.plan.model import Manifest
 
 
@@ -37,7 +37,7 @@ class Room:
         self.store = Store()
         self.woken: list[str] = []
         monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
-        self.watches = Watches(self.lists, self.store, Metrics(), (None,), self._wake)
+        self.watches = Watches(self.lists, self.store, Metrics(), Scope(), self._wake)
 
     def _wake(self, _: Kind, found: Manifest) -> None:
         self.woken.append(found["metadata"]["uid"])

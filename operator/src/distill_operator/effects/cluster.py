@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlencode
@@ -23,6 +23,9 @@ lost the lease can arrive after another one has begun."""
 PAGE: Final = 500
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
+JSON_PATCH: Final = "application/json-patch+json"
+APPLY_PATCH: Final = "application/apply-patch+yaml"
+"""JSON is YAML too, and a server of any version takes it under this name."""
 WRITER: Final[Mapping[str, str]] = {"fieldManager": names.FIELD_MANAGER}
 
 type Count = Callable[[str, str, str, float], None]
@@ -37,7 +40,7 @@ class Request:
     kind: Kind
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
-    body: Manifest | None = None
+    body: Manifest | Sequence[Manifest] | None = None
     content: str = JSON
 
     def __str__(self) -> str:
@@ -104,6 +107,23 @@ class Cluster:
         """
         path = kind.path(namespace, name)
         return await self._write(Request("PATCH", kind, path, WRITER, change, MERGE_PATCH))
+
+    async def amend(
+        self, kind: Kind, namespace: str, name: str, operations: Sequence[Manifest]
+    ) -> Manifest:
+        """Change an object by JSON patch; Refused whole where one of its `test`s fails."""
+        path = kind.path(namespace, name)
+        return await self._write(Request("PATCH", kind, path, WRITER, operations, JSON_PATCH))
+
+    async def apply(self, kind: Kind, body: Manifest) -> Manifest:
+        """Make the object or its fields as given, by server-side apply; others' fields stay.
+
+        What somebody else wrote into a field of ours is taken back (`force`).
+        """
+        meta = body["metadata"]
+        path = kind.path(meta["namespace"], meta["name"])
+        query = {**WRITER, "force": "true", "fieldValidation": "Strict"}
+        return await self._write(Request("PATCH", kind, path, query, body, APPLY_PATCH))
 
     async def replace(self, kind: Kind, body: Manifest, *, sub: str = "") -> Manifest:
         """Write the whole object or its subresource; Conflict where it has changed since."""

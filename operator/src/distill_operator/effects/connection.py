@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
@@ -76,7 +76,12 @@ class Connection:
             await self._session.close()
 
     async def send(
-        self, verb: str, path: str, headers: Mapping[str, str], body: Manifest | None, limit: float
+        self,
+        verb: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: Manifest | Sequence[Manifest] | None,
+        limit: float,
     ) -> Answer:
         """Send one request and read its whole answer within `limit` seconds."""
         if self._session is None:

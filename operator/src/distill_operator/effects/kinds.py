@@ -42,13 +42,37 @@ LEASE: Final = Kind("coordination.k8s.io/v1", "Lease", "leases")
 ENDPOINT_SLICE: Final = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 TOKEN_REVIEW: Final = Kind("authentication.k8s.io/v1", "TokenReview", "tokenreviews")
 
+DISTILLED_ROLLOUT: Final = Kind(names.API_VERSION, names.ROLLOUT_KIND, names.ROLLOUT_PLURAL)
+DEPLOYMENT: Final = Kind("apps/v1", "Deployment", "deployments")
+SERVICE: Final = Kind("v1", "Service", "services")
+HTTP_ROUTE: Final = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
+GATEWAY: Final = Kind("gateway.networking.k8s.io/v1", "Gateway", "gateways")
+
 SELECTORS: Final[dict[Kind, str]] = {
     DISTILLATION_JOB: "",
     JOB: str(names.Label.JOB_UID),
     POD: str(names.Label.JOB_UID),
     CLAIM: f"{names.Label.PART_OF}=kubedistill",
 }
-"""What is watched, and the label selector that the API server filters by."""
+"""What is watched for jobs, and the label selector that the API server filters by."""
+ROLLOUT_SELECTORS: Final[dict[Kind, str]] = SELECTORS | {
+    # One watch for the pods of stages and arms: they have this label in common.
+    POD: f"{names.Label.PART_OF}=kubedistill",
+    DISTILLED_ROLLOUT: "",
+    DEPLOYMENT: str(names.Label.ROLLOUT_UID),
+    SERVICE: str(names.Label.ROLLOUT_UID),
+    # Those of a Service that somebody else runs have no label of ours.
+    ENDPOINT_SLICE: "",
+}
+"""The same where rollouts are served too."""
+GATEWAY_SELECTORS: Final[dict[Kind, str]] = {HTTP_ROUTE: "", GATEWAY: ""}
+"""What is watched besides where the Gateway API is installed."""
+WRITERS_KEPT: Final = frozenset({HTTP_ROUTE})
+"""Kinds of which it is asked who wrote what."""
 
 MADE_BY_PLAN: Final[dict[str, Kind]] = {kind.kind: kind for kind in (JOB, CLAIM)}
-"""Kinds that a plan may hold."""
+"""Kinds that the plan of a job may hold."""
+MADE_BY_ROLLOUT: Final[dict[str, Kind]] = {
+    kind.kind: kind for kind in (DEPLOYMENT, SERVICE, HTTP_ROUTE)
+}
+"""Kinds that the plan of a rollout may hold."""

@@ -129,8 +129,8 @@ def pod(body: Manifest, mount_problem: str | None = None) -> ObservedPod | None:
         node=body["spec"].get("nodeName"),
         deleting="deletionTimestamp" in meta,
         disrupted=condition(found, "DisruptionTarget") is not None,
-        unschedulable=_unschedulable(found),
-        waiting=_waiting(found),
+        unschedulable=unschedulable(found),
+        waiting=waiting(found),
         started=moment(_running(found).get("startedAt") or ended.get("startedAt")),
         finished=moment(ended.get("finishedAt")),
         exit_code=ended.get("exitCode"),
@@ -163,14 +163,15 @@ def _running(found: Mapping[str, Any]) -> Mapping[str, Any]:
     return (_trainer(found).get("state") or {}).get("running") or {}
 
 
-def _unschedulable(found: Mapping[str, Any]) -> str | None:
+def unschedulable(found: Mapping[str, Any]) -> str | None:
+    """Return why the scheduler finds no node for a pod, by its status."""
     for entry in found.get("conditions") or ():
         if entry["type"] == "PodScheduled" and entry.get("reason") == "Unschedulable":
             return str(entry.get("message", ""))
     return None
 
 
-def _waiting(found: Mapping[str, Any]) -> tuple[str, str] | None:
+def waiting(found: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return reason and message of the first container that cannot start."""
     containers = [
         *(found.get("initContainerStatuses") or ()),

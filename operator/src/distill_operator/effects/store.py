@@ -6,7 +6,13 @@ from typing import Final
 
 from distill_api.names import Label
 
-from distill_operator.effects.kinds import DISTILLATION_JOB, SELECTORS, Kind
+from distill_operator.effects.kinds import (
+    DISTILLATION_JOB,
+    DISTILLED_ROLLOUT,
+    SELECTORS,
+    WRITERS_KEPT,
+    Kind,
+)
 from distill_operator.plan.model import Manifest
 
 REMEMBERED_DELETIONS: Final = 20_000
@@ -23,10 +29,11 @@ def uid(body: Manifest) -> str:
 
 
 def owner_uid(kind: Kind, body: Manifest) -> str | None:
-    """Return the uid of the DistillationJob that the object belongs to; None: to its namespace."""
-    if kind == DISTILLATION_JOB:
+    """Return the uid of the object of ours that this one is or belongs to; None: to none alone."""
+    if kind in {DISTILLATION_JOB, DISTILLED_ROLLOUT}:
         return uid(body)
-    return (body["metadata"].get("labels") or {}).get(Label.JOB_UID)
+    labels = body["metadata"].get("labels") or {}
+    return labels.get(Label.JOB_UID) or labels.get(Label.ROLLOUT_UID)
 
 
 class Store:
@@ -36,8 +43,8 @@ class Store:
     lists and the answers to own writes arrive in any order.
     """
 
-    def __init__(self) -> None:
-        self._bodies: dict[Kind, dict[str, Manifest]] = {kind: {} for kind in SELECTORS}
+    def __init__(self, kinds: Iterable[Kind] = tuple(SELECTORS)) -> None:
+        self._bodies: dict[Kind, dict[str, Manifest]] = {kind: {} for kind in kinds}
         self._family: dict[str, dict[str, Kind]] = defaultdict(dict)
         self._gone: OrderedDict[str, None] = OrderedDict()
 
@@ -47,7 +54,8 @@ class Store:
         known = self._bodies[kind].get(key)
         if key in self._gone or (known is not None and version(known) >= version(body)):
             return False
-        slim = {k: v for k, v in body["metadata"].items() if k != "managedFields"}
+        left_out = set() if kind in WRITERS_KEPT else {"managedFields"}
+        slim = {k: v for k, v in body["metadata"].items() if k not in left_out}
         head = {"apiVersion": kind.api_version, "kind": kind.kind}
         self._bodies[kind][key] = head | body | {"metadata": slim}
         owner = owner_uid(kind, body)
@@ -91,14 +99,22 @@ class Store:
 
     def get(self, kind: Kind, key: str) -> Manifest | None:
         """Return an object by its uid."""
-        return self._bodies[kind].get(key)
+        return self._bodies.get(kind, {}).get(key)
 
     def all(self, kind: Kind) -> Iterator[Manifest]:
-        """Return every object of a kind."""
-        return iter(list(self._bodies[kind].values()))
+        """Return every object of a kind; none of one that is not watched."""
+        return iter(list(self._bodies.get(kind, {}).values()))
+
+    def named(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        """Return an object by its name."""
+        for body in self._bodies.get(kind, {}).values():
+            meta = body["metadata"]
+            if meta["name"] == name and meta["namespace"] == namespace:
+                return body
+        return None
 
     def children(self, kind: Kind, owner: str) -> list[Manifest]:
-        """Return the objects of a kind that belong to a DistillationJob, by its uid."""
+        """Return the objects of a kind that belong to an object of ours, by its uid."""
         family = self._family.get(owner, {})
         return [self._bodies[kind][key] for key, found in family.items() if found == kind]
 

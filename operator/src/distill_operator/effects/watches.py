@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from distill_operator.effects.cluster import Cluster
@@ -19,6 +20,14 @@ GRACE: Final = 60.0
 type Wake = Callable[[Kind, Manifest], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is watched: kinds with their label selectors, and the namespaces (None: all)."""
+
+    namespaces: tuple[str | None, ...] = (None,)
+    selectors: Mapping[Kind, str] = field(default_factory=lambda: SELECTORS)
+
+
 class Watches:
     """Takes what kopf's watches deliver into the store, and compares it with lists.
 
@@ -29,21 +38,16 @@ class Watches:
     """
 
     def __init__(
-        self,
-        cluster: Cluster,
-        store: Store,
-        metrics: Metrics,
-        namespaces: tuple[str | None, ...],
-        wake: Wake,
+        self, cluster: Cluster, store: Store, metrics: Metrics, scope: Scope, wake: Wake
     ) -> None:
         self._cluster = cluster
         self._store = store
         self._metrics = metrics
-        self._namespaces = namespaces
+        self.scope = scope
         self._wake = wake
         self._heard: dict[Kind, float] = {}
         self._delivered: dict[Kind, int] = {}
-        self._owed: dict[Kind, dict[int, float]] = {kind: {} for kind in SELECTORS}
+        self._owed: dict[Kind, dict[int, float]] = {kind: {} for kind in scope.selectors}
         self.synced = False
         """Whether a complete list has been taken at least once."""
 
@@ -63,8 +67,8 @@ class Watches:
 
     async def resync(self) -> None:
         """List everything, take it over, and note what the watches still owe."""
-        for kind, selector in SELECTORS.items():
-            for namespace in self._namespaces:
+        for kind, selector in self.scope.selectors.items():
+            for namespace in self.scope.namespaces:
                 listed, at = await self._cluster.list(kind, namespace, labels=selector)
                 self._compare(kind, listed)
                 for body in self._store.replace(kind, namespace, listed, int(at)):

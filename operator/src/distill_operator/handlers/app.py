@@ -25,7 +25,7 @@ from distill_operator.effects.lease import Election, Terms
 from distill_operator.effects.metrics import Metrics
 from distill_operator.effects.queue import WorkQueue
 from distill_operator.effects.store import Store, owner_uid, uid
-from distill_operator.effects.watches import Watches
+from distill_operator.effects.watches import Scope, Watches
 from distill_operator.effects.web import Probes, Pulse, application
 from distill_operator.handlers import shell
 from distill_operator.handlers.progress import Doors, ProgressEndpoint
@@ -60,7 +60,7 @@ class App:
         self.unfenced = Cluster(connection, fence=lambda: None, count=count)
         self.election = Election(self.unfenced, _terms(settings), self.leadership, time.monotonic)
         namespaces = settings.watch_namespaces or (None,)
-        self.watches = Watches(self.cluster, self.store, self.metrics, namespaces, self.wake)
+        self.watches = Watches(self.cluster, self.store, self.metrics, Scope(namespaces), self.wake)
         self.pulse = Pulse(self.metrics)
         converger = Converger(self.cluster, self.watches.remember, reporter=settings.identity)
         self.reconciler = Reconciler(

@@ -307,6 +307,7 @@ EXPECTED: Final[Mapping[str, Callable[[World], Any]]] = {
     "fights": lambda world: world.memory.fights,
     "held": _held,
     "told": lambda world: " | ".join(world.told),
+    "warnings": lambda world: world.warnings,
     "writes": lambda world: world.writes,
     "pods": lambda world: {arm.value: len(side.pods) for arm, side in world.sides.items()},
     "edit": lambda world: bool(world.last and world.last.edit),

@@ -11,7 +11,7 @@ from distill_api.names import Label
 from distill_api.rollout_arms import ServingDeployment
 from distill_api.rollout_route import OwnedRoute, ParentReference
 from distill_operator.plan.model import Manifest
-from distill_operator.plan.rollout import record, turn, wanted
+from distill_operator.plan.rollout import judgement, record, turn, wanted
 from distill_operator.plan.rollout.conditions import Claim
 from distill_operator.plan.rollout.course import Outcome, State
 from distill_operator.plan.rollout.memory import Memory
@@ -124,6 +124,9 @@ class World:
     writes: int = 0
     """Of the status."""
     told: list[str] = field(default_factory=list)
+    warned: frozenset[str] = frozenset()
+    warnings: list[str] = field(default_factory=list)
+    """Reasons of the events of that kind."""
     artifact: ObservedArtifact = field(
         default_factory=lambda: ObservedArtifact("oci://registry/minilm", "sha256:" + "0" * 64)
     )
@@ -241,6 +244,7 @@ class World:
                 wanted=self.wanted,
                 state=self.state,
                 claims=self.claims,
+                warned=self.warned,
             ),
             route=self.route,
             teacher=self._arm(Arm.TEACHER),
@@ -322,7 +326,10 @@ class World:
             self.state = record.load(json.loads(json.dumps(record.dump(plan.decided.state))))
             assert self.state == plan.decided.state
             self.claims, self.writes = plan.claims, self.writes + 1
+            told = plan.decided.found
+            self.warned = frozenset(m.name for m, f in told if judgement.warns(m, f))
         self.told += [tidings.message for tidings in plan.news]
+        self.warnings += [t.reason.value for t in plan.news if t.kind == "Warning"]
         if dies != "route":
             self._converge(plan)
         return plan

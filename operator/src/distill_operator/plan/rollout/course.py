@@ -16,7 +16,7 @@ from distill_operator.plan.rollout import (
 )
 from distill_operator.plan.rollout.clocks import Lived
 from distill_operator.plan.rollout.evidence import Epoch, Evidence, Taken
-from distill_operator.plan.rollout.judgement import Found, Judgement
+from distill_operator.plan.rollout.judgement import Found, Judgement, Reading
 from distill_operator.plan.rollout.memory import Memory, Split
 from distill_operator.plan.rollout.model import (
     WHOLE,
@@ -81,7 +81,9 @@ class Outcome:
 def go(state: State, policy: Policy, look: Look, settings: Settings, *, now: datetime) -> Outcome:
     """Decide one pass. Pure: the same arguments give the same outcome."""
     taken, found, kept = _measured(state, policy, look, now=now)
-    told = judgement.together(found, read=look.metrics.read, problems=look.metrics.problems)
+    asked = look.metrics.read and state.memory.phase in MEASURED
+    reading = Reading(asked, taken.measured, look.metrics.problems)
+    told = judgement.together(found, reading)
     here = _situation(state.memory, policy, look, told)
     here = replace(here, memory=_lived(here, taken.requests, settings, now=now))
     why = signals.of(here)

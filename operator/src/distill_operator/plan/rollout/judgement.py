@@ -1,7 +1,7 @@
 """What the measurements say about a rollout as a whole, in the form that movement needs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from distill_api.rollout_metrics import OnRegression
 
@@ -37,13 +37,23 @@ class Judgement:
 type Found = Sequence[tuple[Metric, Finding]]
 
 
-def together(found: Found, *, read: bool, problems: Mapping[str, str]) -> Judgement:
-    """Put the findings of one look together.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the measuring itself went in one look."""
 
-    read: metrics were asked for in this look; problems: why a metric got no numbers.
-    """
+    asked: bool
+    """False: this look did not measure."""
+    measured: frozenset[str] = frozenset()
+    """Metrics that have numbers of the student, be they zero: no traffic is no outage."""
+    problems: Mapping[str, str] = field(default_factory=dict)
+    """Why a metric got none."""
+
+
+def together(found: Found, reading: Reading) -> Judgement:
+    """Put the findings of one look together."""
     moving = [(m, f) for m, f in found if m.moves]
-    silent = [f for _, f in moving if f.critical and f.verdict is Verdict.NO_DATA]
+    critical = [f for _, f in moving if f.critical]
+    silent = [f for f in critical if reading.asked and f.metric not in reading.measured]
     faults = [f for _, f in moving if f.verdict is Verdict.ENVIRONMENT_FAULT]
     slowest = verdicts.slowest(f for _, f in moving)
     return Judgement(
@@ -52,8 +62,8 @@ def together(found: Found, *, read: bool, problems: Mapping[str, str]) -> Judgem
         rollback=_first(moving, OnRegression.ROLLBACK),
         pause=_first(moving, OnRegression.PAUSE),
         fault=words.explain(faults[0]) if faults else None,
-        missing=_missing(silent[0], problems) if read and silent else None,
-        fresh=read and not silent,
+        missing=_missing(silent[0], reading.problems) if silent else None,
+        fresh=reading.asked and not silent,
         eta_seconds=slowest.seconds if slowest else None,
     )
 
@@ -73,8 +83,9 @@ def _first(found: Found, action: OnRegression) -> str | None:
 
 def warns(metric: Metric, finding: Finding) -> bool:
     """Tell whether a finding is worth a warning that moves no traffic."""
-    only_told = metric.on_regression is OnRegression.WARN
-    return finding.warn or (only_told and finding.verdict is Verdict.REGRESSED)
+    if finding.verdict is Verdict.REGRESSED:
+        return metric.on_regression is OnRegression.WARN
+    return finding.warn
 
 
 def _sentence(found: Found) -> str:

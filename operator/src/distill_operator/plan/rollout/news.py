@@ -10,7 +10,7 @@ from distill_operator.plan import text
 from distill_operator.plan.rollout import judgement, phases
 from distill_operator.plan.rollout.conditions import Claim, Kind
 from distill_operator.plan.rollout.course import Outcome
-from distill_operator.plan.rollout.phases import Phase
+from distill_operator.plan.rollout.phases import MEASURED, Phase
 from distill_operator.statistics import words
 
 
@@ -24,6 +24,7 @@ class Tidings:
 
 
 BAD: Final = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.FAILED})
+BEGINNING: Final = frozenset({Phase.PENDING, Phase.PREPARING})
 WATCHED: Final[Mapping[Kind, str]] = {
     Kind.METRICS: "False",
     Kind.ROUTE: "False",
@@ -50,7 +51,8 @@ def between(
 
 
 def _warnings(decided: Outcome, warned: frozenset[str]) -> Iterator[Tidings]:
-    for metric, finding in decided.found:
+    found = decided.found if decided.here.phase in MEASURED else ()
+    for metric, finding in found:
         if judgement.warns(metric, finding) and metric.name not in warned:
             yield _tidings("Warning", RolloutReason.WARNING, words.explain(finding))
 
@@ -85,9 +87,16 @@ def _turned(before: Sequence[Claim], now: Sequence[Claim], decided: Outcome) -> 
         bad = claim.value == WATCHED.get(claim.kind) and claim.reason is not RolloutReason.LET_GO
         again = claim.kind is Kind.ROLLBACK_FAILED and refused
         # A gateway that is a moment behind is no news, one that never comes is told by deadline.
-        passing = claim.reason is RolloutReason.NOT_CARRIED
+        passing = claim.reason is RolloutReason.NOT_CARRIED or _not_made_yet(claim.kind, decided)
         if bad and not passing and (again or old.get(claim.kind) != claim.value):
             yield _tidings("Warning", claim.reason, claim.message)
+
+
+def _not_made_yet(kind: Kind, decided: Outcome) -> bool:
+    """Tell whether something is missing only because it is our turn to make it."""
+    if decided.state.memory.phase not in BEGINNING:
+        return False
+    return kind is Kind.TEACHER or (kind is Kind.ROUTE and decided.here.policy.owns_route)
 
 
 def _tidings(kind: Literal["Normal", "Warning"], reason: RolloutReason, message: str) -> Tidings:

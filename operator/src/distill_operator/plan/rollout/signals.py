@@ -222,7 +222,9 @@ def _lacks(here: Situation) -> str | None:
     if here.judgement.missing or here.judgement.fault:
         return here.judgement.missing or here.judgement.fault
     decisive = here.memory.step >= len(here.policy.steps) - DECISIVE_STEPS
-    if decisive and here.judgement.verdict is not Verdict.HEALTHY:
+    known = here.judgement.verdict
+    # Early steps prove nothing, but time alone moves no traffic either.
+    if known is Verdict.NO_DATA or (decisive and known is not Verdict.HEALTHY):
         return here.judgement.sentence
     return None
 

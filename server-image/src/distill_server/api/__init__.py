@@ -1,0 +1,1 @@
+"""The HTTP interfaces: OpenAI, Cohere and vLLM, Open Inference Protocol, health."""

@@ -1,0 +1,1 @@
+"""Batches: many requests, one worker, the right answers to the right callers."""

@@ -52,7 +52,12 @@ def _spec(raw: Any) -> tuple[DistillationJobSpec | None, str | None]:
     try:
         return DistillationJobSpec.model_validate(raw), None
     except ValidationError as error:
-        return None, "; ".join(_complaint(problem) for problem in error.errors()[:5])
+        return None, complaints(error)
+
+
+def complaints(error: ValidationError) -> str:
+    """Return what is wrong with a spec: where and why, at most five times."""
+    return "; ".join(_complaint(problem) for problem in error.errors()[:5])
 
 
 def _complaint(problem: Mapping[str, Any]) -> str:

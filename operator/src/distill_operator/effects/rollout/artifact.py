@@ -1,0 +1,77 @@
+"""The student's artifact, as its job has published it or the spec names it."""
+
+from typing import Any, Final
+
+from distill_api.rollout import DistilledModelRolloutSpec
+
+from distill_operator.effects import observe
+from distill_operator.effects.kinds import DISTILLATION_JOB
+from distill_operator.effects.store import Store
+from distill_operator.plan.model import Manifest
+from distill_operator.plan.rollout.model import ObservedArtifact
+
+MOUNTED: Final = ("oci://", "pvc://")
+"""Places that a pod can mount, the best first."""
+
+
+def look(spec: DistilledModelRolloutSpec, namespace: str, store: Store) -> ObservedArtifact:
+    """Return the artifact, or why there is none yet."""
+    given = spec.artifact
+    if given is None:
+        return ObservedArtifact()
+    if given.job_ref is None:
+        return ObservedArtifact(given.uri, given.digest, plain_http=given.plain_http)
+    body = store.named(DISTILLATION_JOB, namespace, given.job_ref.name)
+    if body is None:
+        return ObservedArtifact(
+            problem=f"there is no DistillationJob {given.job_ref.name} in namespace {namespace}"
+        )
+    return of_job(body)
+
+
+def of_job(body: Manifest) -> ObservedArtifact:
+    """Return what a DistillationJob has published."""
+    name, status = body["metadata"]["name"], body.get("status") or {}
+    published = status.get("artifact")
+    if not published:
+        return _nothing(name, status)
+    places = [published["uri"], *(published.get("also") or ())]
+    best = next((uri for start in MOUNTED for uri in places if uri.startswith(start)), None)
+    if best is None:
+        return ObservedArtifact(
+            problem=f"DistillationJob {name} has published to {', '.join(places)} only, which no"
+            " pod can mount: publish to an OCI registry or a volume as well"
+        )
+    return ObservedArtifact(
+        uri=best,
+        digest=_digest(best, published),
+        plain_http=_plain(body, best),
+        teacher_uri=((body["spec"].get("teacher") or {}).get("model") or {}).get("uri"),
+    )
+
+
+def _nothing(name: str, status: dict[str, Any]) -> ObservedArtifact:
+    for entry in status.get("conditions") or ():
+        if (entry["type"], entry["status"]) == ("Succeeded", "False"):
+            why = entry.get("message") or entry.get("reason", "")
+            return ObservedArtifact(problem=f"DistillationJob {name} has failed: {why}", final=True)
+    if observe.condition(status, "Succeeded"):
+        return ObservedArtifact(
+            problem=f"DistillationJob {name} has succeeded and published no artifact", final=True
+        )
+    return ObservedArtifact(problem=f"DistillationJob {name} has not published its student yet")
+
+
+def _digest(uri: str, published: dict[str, Any]) -> str:
+    """Return the digest of a place: an OCI reference has its own."""
+    _, at, digest = uri.partition("@")
+    return digest if at else str(published["digest"])
+
+
+def _plain(body: Manifest, uri: str) -> bool:
+    """Tell whether the job published to this registry without TLS."""
+    for target in body["spec"].get("publish") or ():
+        oci = target.get("oci") or {}
+        if oci.get("plainHttp") and uri.startswith(f"oci://{oci.get('repository')}"):
+            return True
+    return False

@@ -41,7 +41,7 @@ verify: ## prove that generated files are up to date
 	@$(PYTHON) -m distill_operator.plan.rollout.diagram --check
 	@$(PYTHON) -m devcluster.images lock --check
 
-images: setup ## build the operator and trainer images
+images: setup ## build the images of operator, trainer and server
 	@$(PYTHON) -m devcluster.images build
 
 bench: setup ## measure: training beside the guide's loop, serving, apply to first pod

@@ -10,7 +10,7 @@ from devcluster.images import build, recipe
 from devcluster.images.places import Places
 
 ROOT = Path(__file__).parents[2]
-IMAGES = {"operator": recipe.operator(), "trainer": recipe.trainer("cpu")}
+IMAGES = {name: recipe.named(name, "cpu") for name in recipe.NAMES}
 
 # Each prints one JSON object, which the test compares with what it must be.
 PROBES = {
@@ -19,6 +19,10 @@ PROBES = {
         "import torch, sentence_transformers, oras, s3fs, ir_measures, matplotlib.pyplot; "
         "import distill_trainer, distill_api; assert not torch.cuda.is_available(); "
         "torch.nn.Linear(8, 4)(torch.ones(2, 8)).sum().backward()"
+    ),
+    "server": (
+        "import onnxruntime, httptools, oras, s3fs, torch; import distill_server.__main__; "
+        "assert onnxruntime.get_available_providers()[-1] == 'CPUExecutionProvider'"
     ),
 }
 PROBE = """
@@ -41,7 +45,7 @@ print(json.dumps(dict(
 """
 
 
-@pytest.fixture(scope="module", params=["operator", "trainer"])
+@pytest.fixture(scope="module", params=recipe.NAMES)
 def image(request: pytest.FixtureRequest, cluster: Cluster) -> build.Built:
     built = build.ensure(IMAGES[request.param], ROOT, Places.of_user())
     cluster.load(built.layout)

@@ -76,11 +76,27 @@ def test_a_missing_input_is_named(tmp_path: Path) -> None:
 
 
 def test_an_unknown_image_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="the images are operator and trainer"):
-        recipe.named("server", "cpu")
+    with pytest.raises(ValueError, match="the images are operator, trainer, server"):
+        recipe.named("gateway", "cpu")
 
 
-@pytest.mark.parametrize("image", [recipe.operator(), recipe.trainer("cpu")], ids=lambda i: i.name)
+def test_every_image_is_known_by_its_name() -> None:
+    assert [recipe.named(name, "cpu").name for name in recipe.NAMES] == list(recipe.NAMES)
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", "cuda"])
+def test_the_server_stands_upon_the_trainers_dependencies(
+    root: Path, accelerator: recipe.Accelerator
+) -> None:
+    server = recipe.names(recipe.server(accelerator), root)
+    trainer = recipe.names(recipe.trainer(accelerator), root)
+    assert server.dependencies == trainer.dependencies
+    assert server.image != trainer.image
+
+
+@pytest.mark.parametrize(
+    "image", [recipe.named(name, "cpu") for name in recipe.NAMES], ids=lambda i: i.name
+)
 def test_a_dockerfile_copies_what_the_name_hashes(root: Path, image: recipe.Image) -> None:
     text = (root / image.dockerfile).read_text().replace("\\\n", " ")
     text = text.replace("${ACCELERATOR}", image.accelerator or "")

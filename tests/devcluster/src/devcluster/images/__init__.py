@@ -1,1 +1,1 @@
-"""The operator's and the trainer's images, built on this machine and named by their inputs."""
+"""The project's images, built on this machine and named by their inputs."""

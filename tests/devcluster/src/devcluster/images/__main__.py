@@ -16,7 +16,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m devcluster.images", description=__doc__)
     parser.add_argument("verb", choices=["build", "reference", "lock"])
-    parser.add_argument("images", nargs="*", help="operator, trainer; without one, both")
+    parser.add_argument("images", nargs="*", help=f"{', '.join(recipe.NAMES)}; without one, all")
     parser.add_argument("--accelerator", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--check", action="store_true", help="lock: change nothing, fail if stale")
     return parser.parse_args(words)
@@ -39,7 +39,7 @@ def main(words: list[str]) -> int:
     options = arguments(words)
     if options.verb == "lock":
         return refresh(check=options.check)
-    for name in options.images or ["operator", "trainer"]:
+    for name in options.images or recipe.NAMES:
         image = recipe.named(name, options.accelerator)
         if options.verb == "reference":
             print(recipe.names(image, ROOT).image)

@@ -1,5 +1,6 @@
 """The images' requirement files, exported from uv.lock so that one lock feeds everything."""
 
+import re
 import subprocess
 import tomllib
 from collections.abc import Mapping
@@ -11,6 +12,10 @@ HEADER = "# Exported from uv.lock by `python -m devcluster.images lock`; do not 
 # the profiler's, which torch.profiler calls for CPU work too.
 KEPT = frozenset({"nvidia-cuda-runtime", "nvidia-cuda-cupti"})
 CUDA_PREFIXES = ("nvidia-", "cuda-", "triton")
+PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)==", re.MULTILINE)
+
+TRAINER = "trainer-image/requirements-cuda.txt"
+SERVER = "server-image/requirements.txt"
 
 
 def left_out(lock: str) -> tuple[str, ...]:
@@ -24,9 +29,14 @@ def exports(lock: str) -> Mapping[str, tuple[str, ...]]:
     without_cuda = tuple(f"--no-emit-package={name}" for name in left_out(lock))
     return {
         "operator/requirements.txt": ("--extra=operator",),
-        "trainer-image/requirements-cuda.txt": ("--extra=trainer",),
+        TRAINER: ("--extra=trainer",),
         "trainer-image/requirements-cpu.txt": ("--extra=trainer", *without_cuda),
     }
+
+
+def beside(trainer: str) -> tuple[str, ...]:
+    """Return the arguments for what the server needs beside the trainer's requirements."""
+    return ("--extra=server", *(f"--no-emit-package={name}" for name in PIN.findall(trainer)))
 
 
 def export(root: Path, arguments: tuple[str, ...]) -> str:
@@ -42,6 +52,7 @@ def stale(root: Path) -> dict[str, str]:
     """Return the requirement files that differ from the lock, with the text they should have."""
     lock = (root / "uv.lock").read_text()
     wanted = {name: export(root, arguments) for name, arguments in exports(lock).items()}
+    wanted[SERVER] = export(root, beside(wanted[TRAINER]))
     return {
         name: text
         for name, text in wanted.items()

@@ -8,6 +8,7 @@ from typing import Literal
 
 type Accelerator = Literal["cuda", "cpu"]
 
+NAMES = ("operator", "trainer", "server")
 REPOSITORY = "localhost/kubedistill"
 BASE_SUITE = "trixie"
 BASE_PACKAGES = ("ca-certificates", "python3", "python3-venv")
@@ -29,6 +30,7 @@ class Image:
     dependencies: tuple[str, ...]  # inputs of the large layer that rarely changes
     code: tuple[str, ...]  # inputs of the small one that often does
     accelerator: Accelerator | None = None
+    shares: str | None = None  # the image whose dependencies these are, word for word
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -62,6 +64,13 @@ def trainer(accelerator: Accelerator) -> Image:
     return Image("trainer", "trainer-image/Dockerfile", dependencies, code, accelerator)
 
 
+def server(accelerator: Accelerator) -> Image:
+    """Return the server's image, upon the trainer's dependencies: a layer of 2 GB built once."""
+    code = ("server-image/requirements.txt", "server-image/src", *SHARED_CODE)
+    below = trainer(accelerator).dependencies
+    return Image("server", "server-image/Dockerfile", below, code, accelerator, shares="trainer")
+
+
 def named(name: str, accelerator: Accelerator) -> Image:
     """Return the image called so; ValueError with the names there are."""
     match name:
@@ -69,7 +78,9 @@ def named(name: str, accelerator: Accelerator) -> Image:
             return operator()
         case "trainer":
             return trainer(accelerator)
-    raise ValueError(f"there is no image {name!r}; the images are operator and trainer")
+        case "server":
+            return server(accelerator)
+    raise ValueError(f"there is no image {name!r}; the images are {', '.join(NAMES)}")
 
 
 def files(root: Path, inputs: Iterable[str]) -> tuple[Path, ...]:
@@ -111,6 +122,6 @@ def names(image: Image, root: Path) -> Names:
     top = digest(root, (image.dockerfile, *image.code), below)
     return Names(
         base=f"{REPOSITORY}/base:{base}",
-        dependencies=f"{REPOSITORY}/{image.name}-dependencies:{below}",
+        dependencies=f"{REPOSITORY}/{image.shares or image.name}-dependencies:{below}",
         image=f"{REPOSITORY}/{image.name}:{top}",
     )

@@ -2,43 +2,80 @@
 
 import hashlib
 from datetime import UTC, datetime
+from typing import Protocol
 
 from distill_api import names
 
 from distill_operator import errors
 from distill_operator.effects.cluster import Cluster
-from distill_operator.effects.kinds import DISTILLATION_JOB, EVENT
-from distill_operator.plan.model import Manifest, News, ObservedJob
+from distill_operator.effects.kinds import EVENT, Kind
+from distill_operator.plan.model import Manifest
 
 NOTE_LIMIT = 1024
 """Characters that the API server takes in an Event's note."""
 
 
-def name(job: ObservedJob, news: News) -> str:
+class Item(Protocol):
+    """A sentence worth an Event."""
+
+    @property
+    def kind(self) -> str:
+        """Normal or Warning."""
+
+    @property
+    def reason(self) -> str:
+        """One word for programs."""
+
+    @property
+    def message(self) -> str:
+        """The sentence."""
+
+
+class Regarding(Protocol):
+    """What an Event is about."""
+
+    @property
+    def kind(self) -> Kind:
+        """Its kind."""
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def uid(self) -> str:
+        """Its uid."""
+
+
+def _name(about: Regarding, item: Item) -> str:
     """Return the Event's name: the same sentence about the same object has the same one."""
-    text = f"{job.uid}/{news.reason}/{news.message}"
-    return f"{job.name}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    text = f"{about.uid}/{item.reason}/{item.message}"
+    return f"{about.name}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def event(job: ObservedJob, news: News, *, reporter: str, now: datetime) -> Manifest:
+def event(about: Regarding, item: Item, *, reporter: str, now: datetime) -> Manifest:
     """Return the Event as a manifest."""
     return {
         "apiVersion": EVENT.api_version,
         "kind": EVENT.kind,
-        "metadata": {"name": name(job, news), "namespace": job.namespace},
+        "metadata": {"name": _name(about, item), "namespace": about.namespace},
         "eventTime": _micro(now),
-        "type": news.kind,
-        "reason": str(news.reason),
+        "type": item.kind,
+        "reason": str(item.reason),
         "action": "Reconcile",
-        "note": news.message[:NOTE_LIMIT],
+        "note": item.message[:NOTE_LIMIT],
         "reportingController": f"{names.GROUP}/operator",
         "reportingInstance": reporter[:128],
         "regarding": {
-            "apiVersion": DISTILLATION_JOB.api_version,
-            "kind": DISTILLATION_JOB.kind,
-            "namespace": job.namespace,
-            "name": job.name,
-            "uid": job.uid,
+            "apiVersion": about.kind.api_version,
+            "kind": about.kind.kind,
+            "namespace": about.namespace,
+            "name": about.name,
+            "uid": about.uid,
         },
     }
 
@@ -47,14 +84,13 @@ def _micro(now: datetime) -> str:
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-async def tell(
-    cluster: Cluster, job: ObservedJob, news: News, *, reporter: str, now: datetime
-) -> None:
+async def tell(cluster: Cluster, event: Manifest, *, now: datetime) -> None:
     """Write the Event; where it is there already, count it once more."""
     try:
-        await cluster.create(EVENT, event(job, news, reporter=reporter, now=now))
+        await cluster.create(EVENT, event)
     except errors.Exists:
-        old = await cluster.get(EVENT, job.namespace, name(job, news))
+        place = event["metadata"]
+        old = await cluster.get(EVENT, place["namespace"], place["name"])
         count = int((old.get("series") or {}).get("count", 1)) + 1
         series = {"series": {"count": count, "lastObservedTime": _micro(now)}}
-        await cluster.patch(EVENT, job.namespace, name(job, news), series)
+        await cluster.patch(EVENT, place["namespace"], place["name"], series)

@@ -10,7 +10,7 @@ from distill_api.names import Stage
 from distill_operator import errors
 from distill_operator.effects import observe
 from distill_operator.effects.cluster import Cluster
-from distill_operator.effects.converge import Converger, Subject, about, subject
+from distill_operator.effects.converge import Converger, Subject, subject
 from distill_operator.effects.kinds import CLAIM, DISTILLATION_JOB, JOB, POD
 from distill_operator.effects.metrics import Metrics
 from distill_operator.effects.mounts import PATIENCE, Mounts
@@ -81,7 +81,7 @@ class Reconciler:
         if refused != memory.refused:
             memory.refused = refused
             for child in refused:
-                log.warning(child.message, extra=about(observed.job, reason="ChildRefused"))
+                log.warning(child.message, extra=seen.whole.about(reason="ChildRefused"))
             return timedelta()
         return self._next_look(plan, observed)
 

@@ -56,6 +56,10 @@ class Gone(Refused):
     code = "client_closed_request"
 
 
+class NotComputed(Refused):
+    """The server failed, and its log says how."""
+
+
 class Overloaded(Refused):
     """Too much waits already.
 

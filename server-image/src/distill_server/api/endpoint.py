@@ -1,7 +1,6 @@
 """What every endpoint that computes shares: body, time, a caller that leaves, errors."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -10,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message
 
-from distill_server.errors import BadRequest, Gone, Refused, TooLarge, TooLate
+from distill_server.errors import BadRequest, Gone, NotComputed, Refused, TooLarge, TooLate
 from distill_server.service import Service
 
 OPEN_INFERENCE: Final = "/v2/models"
@@ -18,8 +17,6 @@ OPEN_INFERENCE: Final = "/v2/models"
 ENVOY_TIMEOUT: Final = "x-envoy-expected-rq-timeout-ms"
 
 type Compute[Body: BaseModel] = Callable[[Service, Body, Request], Awaitable[Response]]
-
-log = logging.getLogger(__name__)
 
 
 def endpoint[Body: BaseModel](
@@ -67,8 +64,7 @@ def parse[Body: BaseModel](shape: type[Body], raw: bytes) -> Body:
 def refusal(request: Request, error: Exception) -> Response:
     """Answer an error in the words of the protocol that was spoken."""
     if not isinstance(error, Refused):
-        log.error("%s failed", request.url.path, exc_info=error)
-        error = Refused("the server could not compute this; its log has the reason")
+        error = NotComputed("the server failed; its log has the reason")
     headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
     return JSONResponse(told(request.url.path, error), error.status, headers)
 

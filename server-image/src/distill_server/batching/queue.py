@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from distill_server.batching import forming
 from distill_server.batching.padding import Tokens
-from distill_server.errors import Overloaded
+from distill_server.errors import NotComputed, Overloaded
 
 type Vector = NDArray[np.float32]
 type Compute = Callable[[Sequence[Tokens]], NDArray[np.float32]]
@@ -127,9 +127,10 @@ class Queue:
         sequences = [work.tokens for work in batch]
         try:
             rows = await loop.run_in_executor(self._thread, self._compute, sequences)
-        except Exception as error:
+        except Exception:
             # Whatever a runtime raises belongs to the callers of this batch; the next may work.
             log.exception("a batch of %d sequences could not be computed", len(batch))
+            error = NotComputed("the model failed on this request; the server's log has the reason")
             for work in batch:
                 if not work.answer.done():
                     work.answer.set_exception(error)

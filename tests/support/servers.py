@@ -1,0 +1,45 @@
+"""Real servers of distill_server on loopback, in a thread of the test."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from distill_server import __main__ as program
+from distill_server.draining import DrainingServer
+from distill_server.settings import Settings
+
+
+class Running:
+    """A server in a thread, with real sockets."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.server: DrainingServer = program.prepare(settings)
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+        self.thread.start()
+        self._wait(lambda: self.server.started, "started")
+        port = self.server.servers[0].sockets[0].getsockname()[1]
+        self.address = ("127.0.0.1", port)
+        self.url = f"http://127.0.0.1:{port}"
+
+    def stop(self) -> None:
+        """Stop without a drain."""
+        self.server.should_exit = True
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+    @staticmethod
+    def _wait(done: Callable[[], bool], what: str) -> None:
+        ends = time.monotonic() + 60
+        while not done():
+            assert time.monotonic() < ends, f"the server has not {what} within 60 s"
+            time.sleep(0.01)
+
+
+def settings(folder: Path, **changes: object) -> Settings:
+    """Return settings for a server of a test."""
+    fixed = {"model": folder, "served_model_name": "tiny", "host": "127.0.0.1", "port": 0}
+    return Settings(**{**fixed, "threads": 1, **changes})  # type: ignore[arg-type]
+
+
+type Start = Callable[..., Running]

@@ -1,0 +1,92 @@
+"""Tiny models in folders as they are published, and real servers on loopback around them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import tiny_models
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense
+from sentence_transformers.sentence_transformer.modules import Normalize
+from servers import Running, Start, settings
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+WIDTH = 24
+QUERY_PROMPT = "a0 a1 "
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Export graphs into a folder of this session, with one thread."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    os.environ.pop("XDG_CACHE_HOME")
+    if before is not None:
+        os.environ["XDG_CACHE_HOME"] = before
+
+
+@pytest.fixture(scope="session")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Publish a student with a linear layer before its normalising, and prompts."""
+    folder = tmp_path_factory.mktemp("student")
+    teacher = tiny_models.teacher()
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        dense = Dense(32, WIDTH, bias=False, activation_function=None)
+    modules = [*list(teacher)[:2], dense, Normalize()]
+    prompts = {"query": QUERY_PROMPT, "document": ""}
+    made = SentenceTransformer(modules=modules, device="cpu", prompts=prompts)
+    made.save(str(folder), create_model_card=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reranker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Save a plain cross-encoder of transformers."""
+    folder = tmp_path_factory.mktemp("reranker")
+    tokenizer = _tokenizer()
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        config = BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=64,
+            max_position_embeddings=64,
+            initializer_range=0.5,
+            num_labels=1,
+        )
+        BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _tokenizer() -> PreTrainedTokenizerFast:
+    with TemporaryDirectory() as folder:
+        tiny_models.teacher().tokenizer.save_pretrained(folder)
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def start() -> Iterator[Start]:
+    """Start servers that end with the module's tests."""
+    running: list[Running] = []
+
+    def begin(folder: Path, **changes: object) -> Running:
+        running.append(Running(settings(folder, **changes)))
+        return running[-1]
+
+    yield begin
+    for one in running:
+        one.stop()
+
+
+@pytest.fixture(scope="module")
+def server(start: Start, student: Path) -> Running:
+    """Serve the student on ONNX Runtime with limits of latency."""
+    return start(student, latency_limits_ms="150,120.5", arm="student")

@@ -2,11 +2,16 @@
 
 from distill_api.rollout_arms import Runtime as Wanted
 from distill_api.rollout_arms import ServingDeployment
+from distill_api.rollout_metrics import Signal
+from distill_operator.effects.rollout.page import Page
+from distill_operator.effects.rollout.readers import READERS
 from distill_operator.render.order import Owner
 from distill_operator.render.rollout import runtimes
 from distill_operator.render.rollout.order import ArmOrder, Model
+from distill_server.api.observing import HANDLERS
 from distill_server.settings import Runtime, Settings
-from distill_server.telemetry import boundaries
+from distill_server.telemetry import Telemetry, boundaries
+from prometheus_client import generate_latest
 from pydantic_settings import CliApp
 
 OURS = (Wanted.ONNX_RUNTIME, Wanted.TORCH)
@@ -40,3 +45,16 @@ def test_the_server_understands_every_flag_of_an_arms_pod():
 
 def test_the_runtimes_of_the_server_are_those_of_the_contract():
     assert {own.value for own in Runtime} == {own.value for own in OURS}
+
+
+def test_the_operator_counts_users_of_the_server_and_not_the_prober():
+    reader = READERS[Wanted.ONNX_RUNTIME]
+    telemetry = Telemetry(Settings(latency_limits_ms="120"), HANDLERS)
+    for status, seconds in ((200, 0.1), (200, 0.12), (200, 0.13), (400, 0.5), (503, 0.01)):
+        telemetry.answered("/v1/embeddings", status, seconds, probe=False)
+        telemetry.answered("/v1/embeddings", status, seconds, probe=True)
+    telemetry.answered("/v1/rerank", 500, 0.1, probe=False)
+    page = Page.parse(generate_latest(telemetry.registry).decode(), reader.families)
+    tally = reader.errors(page)
+    assert (tally.requests, tally.events) == (6, 2)
+    assert page.beyond(reader.latencies[Signal.END_TO_END][0].name, 0.12) == (3, 1)

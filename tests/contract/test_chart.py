@@ -154,6 +154,29 @@ def test_both_modes_give_the_same_rights_where_jobs_are_served(
     assert all(role["rules"] == wide for role in roles)
 
 
+def test_rights_for_rollouts_are_given_only_where_they_are_served(
+    objects: list[dict[str, Any]],
+) -> None:
+    groups = {"gateway.networking.k8s.io", "apps"}
+    assert not [r for _, r in _rules(objects) if groups & set(r["apiGroups"])]
+    made = chart.render({"rollouts": {"enabled": True}})
+    given = {
+        resource: set(rule["verbs"])
+        for name, rule in _rules(made)
+        if name.endswith("-serving")
+        for resource in rule["resources"]
+    }
+    read = {"get", "list", "watch"}
+    assert given["gateways"] == given["endpointslices"] == read
+    assert given["httproutes"] == given["deployments"] == given["services"]
+    assert given["services"] == read | {"create", "patch", "delete"}
+    assert given["distilledmodelrollouts"] == read | {"patch"}
+    assert given["distilledmodelrollouts/status"] == {"get", "update"}
+    assert settings.read(_environment(made)).server_image == "kubedistill/server:0.1.0"
+    assert settings.read(_environment(objects)).server_image == ""
+    assert [n for n, r in _rules(made) if "*" in str(r)] == []
+
+
 def test_definitions_can_be_left_out_and_are_kept_on_uninstall(
     objects: list[dict[str, Any]],
 ) -> None:

@@ -86,4 +86,32 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [get, create, patch]
+{{- if .Values.rollouts.enabled }}
+- apiGroups: [kubedistill.io]
+  resources: [distilledmodelrollouts]
+  # patch: the finalizer that hands traffic back
+  verbs: [get, list, watch, patch]
+- apiGroups: [kubedistill.io]
+  resources: [distilledmodelrollouts/status]
+  verbs: [get, update]
+- apiGroups: [kubedistill.io]
+  resources: [distilledmodelrollouts/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [get, list, watch]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  # create and delete: a route of the rollout's own; patch: two weights of any
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gateways]
+  verbs: [get, list, watch]
+{{- end }}
 {{- end -}}

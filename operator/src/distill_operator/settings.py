@@ -21,6 +21,8 @@ class Settings:
 
     trainer_image: str
     """Image of the stages' pods."""
+    server_image: str
+    """Image of the arms' pods and of the prober; empty: rollouts have to name theirs."""
     namespace: str
     """The operator's own namespace: of its Lease, certificate and EndpointSlice."""
     identity: str
@@ -59,6 +61,7 @@ def read(env: Mapping[str, str] = os.environ) -> Settings:
     )
     settings = Settings(
         trainer_image=reader.required(PREFIX + "TRAINER_IMAGE", "the image of the trainer pods"),
+        server_image=reader.text(PREFIX + "SERVER_IMAGE", "", pattern=r"\S*"),
         namespace=namespace,
         identity=reader.text("POD_NAME", f"{os.uname().nodename}-{os.getpid()}"),
         pod_ip=env.get("POD_IP") or None,

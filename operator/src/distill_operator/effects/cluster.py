@@ -83,6 +83,13 @@ class Cluster:
         head = {"apiVersion": kind.api_version, "kind": kind.kind}
         return [head | item for item in found], version
 
+    async def probe(self, kind: Kind, namespace: str | None) -> None:
+        """Ask for one object; Missing where the kind is not served, Refused where it is not ours.
+
+        A consistent answer, but not a whole one: it only tells that a list would work.
+        """
+        await self._call(Request("GET", kind, kind.path(namespace), {"limit": "1"}))
+
     async def _pages(
         self, kind: Kind, namespace: str | None, *, labels: str, fields: str
     ) -> AsyncIterator[Manifest]:

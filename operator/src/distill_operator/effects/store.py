@@ -6,6 +6,8 @@ from typing import Final
 
 from distill_api.names import Label
 
+from distill_operator import errors
+from distill_operator.effects.cluster import Cluster
 from distill_operator.effects.kinds import (
     DISTILLATION_JOB,
     DISTILLED_ROLLOUT,
@@ -100,6 +102,22 @@ class Store:
     def get(self, kind: Kind, key: str) -> Manifest | None:
         """Return an object by its uid."""
         return self._bodies.get(kind, {}).get(key)
+
+    def watches(self, kind: Kind) -> bool:
+        """Tell whether objects of a kind are kept here."""
+        return kind in self._bodies
+
+    async def read_again(self, cluster: Cluster, kind: Kind, body: Manifest) -> None:
+        """Take over an object as it is now; one that is gone or another by now is dropped."""
+        meta = body["metadata"]
+        try:
+            fresh = await cluster.get(kind, meta["namespace"], meta["name"])
+        except errors.Missing:
+            self.drop(kind, body)
+            return
+        if fresh["metadata"]["uid"] != meta["uid"]:
+            self.drop(kind, body)
+        self.put(kind, fresh)
 
     def all(self, kind: Kind) -> Iterator[Manifest]:
         """Return every object of a kind; none of one that is not watched."""

@@ -16,23 +16,30 @@ from aiohttp import web
 from distill_api.names import Stage
 
 from distill_operator import errors
+from distill_operator.effects import installed
 from distill_operator.effects.cluster import Cluster
 from distill_operator.effects.connection import Connection
 from distill_operator.effects.converge import Converger
-from distill_operator.effects.kinds import DISTILLATION_JOB, Kind
+from distill_operator.effects.kinds import CLAIM, DISTILLATION_JOB, DISTILLED_ROLLOUT, Kind
 from distill_operator.effects.leadership import Leadership
 from distill_operator.effects.lease import Election, Terms
 from distill_operator.effects.metrics import Metrics
 from distill_operator.effects.queue import WorkQueue
+from distill_operator.effects.rollout import observe
+from distill_operator.effects.rollout.converge import RolloutConverger
+from distill_operator.effects.rollout.scrapes import Scrapes
 from distill_operator.effects.store import Store, owner_uid, uid
 from distill_operator.effects.watches import Scope, Watches
 from distill_operator.effects.web import Probes, Pulse, application
-from distill_operator.handlers import shell
+from distill_operator.handlers import rollouts, shell
 from distill_operator.handlers.progress import Doors, ProgressEndpoint
 from distill_operator.handlers.reconcile import Reconciler
+from distill_operator.handlers.rollouts import Hands, RolloutReconciler
+from distill_operator.handlers.turns import Turns
 from distill_operator.handlers.workers import Workers
 from distill_operator.plan import model
 from distill_operator.plan.model import Manifest, ObservedProgress
+from distill_operator.plan.rollout import model as rollout_model
 from distill_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -47,11 +54,11 @@ REIGN_SECONDS: Final = 0.5
 class App:
     """One replica of the operator."""
 
-    def __init__(self, settings: Settings, connection: Connection) -> None:
+    def __init__(self, settings: Settings, connection: Connection, scope: Scope) -> None:
         self.settings = settings
         self.metrics = Metrics()
         self.leadership = Leadership(time.monotonic)
-        self.store = Store()
+        self.store = Store(scope.selectors)
         self.queue = WorkQueue(time.monotonic)
         self._informed = 0
         """The reign for which everything was listed."""
@@ -59,16 +66,15 @@ class App:
         self.cluster = Cluster(connection, fence=self.leadership.require, count=count)
         self.unfenced = Cluster(connection, fence=lambda: None, count=count)
         self.election = Election(self.unfenced, _terms(settings), self.leadership, time.monotonic)
-        namespaces = settings.watch_namespaces or (None,)
-        self.watches = Watches(self.cluster, self.store, self.metrics, Scope(namespaces), self.wake)
+        self.watches = Watches(self.cluster, self.store, self.metrics, scope, self.wake)
         self.pulse = Pulse(self.metrics)
         converger = Converger(self.cluster, self.watches.remember, reporter=settings.identity)
         self.reconciler = Reconciler(
             self.cluster, self.store, converger, self.metrics, self.planning_settings
         )
-        self.workers = Workers(
-            self.queue, self.reconciler, self.leadership, self.metrics, settings.workers
-        )
+        self.scrapes = Scrapes(self._due)
+        turns = Turns(self.reconciler, self._rollouts())
+        self.workers = Workers(self.queue, turns, self.leadership, self.metrics, settings.workers)
         self.progress = ProgressEndpoint(
             settings, Doors(self.cluster, self.unfenced), self.store, self.metrics, self._push
         )
@@ -78,6 +84,17 @@ class App:
             depth=lambda: self.queue.depth,
             ages=self.watches.ages,
         )
+
+    def _rollouts(self) -> RolloutReconciler:
+        settings = self.settings
+        converger = RolloutConverger(
+            self.cluster, self.watches.remember, reporter=settings.identity
+        )
+        hands = Hands(self.cluster, self.store, converger, self.scrapes)
+        planning = rollout_model.Settings(
+            server_image=settings.server_image, prober_image=settings.server_image
+        )
+        return RolloutReconciler(hands, planning, routed=rollouts.routed(self.store))
 
     def planning_settings(self) -> model.Settings:
         """Return what decisions depend on."""
@@ -91,9 +108,14 @@ class App:
         )
 
     def wake(self, kind: Kind, body: Manifest) -> None:
-        """Make the job that an object belongs to due; a shared object: all jobs around it."""
+        """Make due what an object belongs to, and what depends on it; a claim: all jobs around."""
         owner = owner_uid(kind, body)
-        for key in [owner] if owner else self.store.jobs_in(body["metadata"]["namespace"]):
+        if owner is not None:
+            self._due(owner)
+        elif kind == CLAIM:
+            for key in self.store.jobs_in(body["metadata"]["namespace"]):
+                self._due(key)
+        for key in observe.concerned(kind, body, self.store):
             self._due(key)
 
     def _due(self, key: str) -> None:
@@ -124,8 +146,9 @@ class App:
                 await asyncio.sleep(REIGN_SECONDS)
                 continue
             self._informed = reign
-            for body in self.store.all(DISTILLATION_JOB):
-                self._due(uid(body))
+            for kind in (DISTILLATION_JOB, DISTILLED_ROLLOUT):
+                for body in self.store.all(kind):
+                    self._due(uid(body))
             while self.leadership.reign == reign and self.leadership.held:  # noqa: ASYNC110 - see REIGN_SECONDS
                 await asyncio.sleep(REIGN_SECONDS)
 
@@ -166,22 +189,13 @@ def _terms(settings: Settings) -> Terms:
 async def run(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT; raise what made it impossible to go on."""
     async with Connection() as connection:
-        app = App(settings, connection)
-        await _require_crd(app)
+        # Asked before there is anything to count with, and before anybody leads.
+        asks = Cluster(connection, fence=lambda: None, count=lambda *_: None)
+        scope = await installed.scope(asks, settings.watch_namespaces)
+        app = App(settings, connection, scope)
         stop = asyncio.Event()
         async with _serving(app):
             await _until_stopped(app, stop)
-
-
-async def _require_crd(app: App) -> None:
-    """Fail early, with a sentence, where the kind is not served."""
-    place = app.settings.watch_namespaces[:1] or (None,)
-    try:
-        await app.cluster.list(DISTILLATION_JOB, place[0])
-    except errors.Missing as error:
-        raise errors.BadSettings(
-            "the API server does not know DistillationJobs: apply the folder crds/ first"
-        ) from error
 
 
 @contextlib.asynccontextmanager
@@ -195,6 +209,7 @@ async def _serving(app: App) -> AsyncIterator[None]:
         async with app.progress.serving():
             yield
     finally:
+        await app.scrapes.close()
         await runner.cleanup()
 
 
@@ -235,7 +250,7 @@ async def _kopf(app: App, quit_kopf: asyncio.Event, stop: asyncio.Event) -> None
     before = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
         registry=shell.registry(app.watches),
-        settings=shell.settings(),
+        settings=shell.settings(app.watches.scope.selectors),
         standalone=True,
         stop_flag=quit_kopf,
         clusterwide=not namespaces,

@@ -68,7 +68,7 @@ class Reconciler:
         try:
             return await self._pass(uid, body)
         except errors.Conflict:
-            await self._read_again(body)
+            await self._store.read_again(self._cluster, DISTILLATION_JOB, body)
             raise
 
     async def _pass(self, uid: str, body: Manifest) -> timedelta | None:
@@ -111,14 +111,3 @@ class Reconciler:
         if any(pod.phase == "Pending" and pod.node for pod in observed.pods):
             looks.append(PATIENCE)
         return min(looks, default=None)
-
-    async def _read_again(self, body: Manifest) -> None:
-        meta = body["metadata"]
-        try:
-            fresh = await self._cluster.get(DISTILLATION_JOB, meta["namespace"], meta["name"])
-        except errors.Missing:
-            self._store.drop(DISTILLATION_JOB, body)
-            return
-        if fresh["metadata"]["uid"] != meta["uid"]:
-            self._store.drop(DISTILLATION_JOB, body)
-        self._store.put(DISTILLATION_JOB, fresh)

@@ -9,7 +9,7 @@ from distill_operator import errors
 from distill_operator.effects.leadership import Leadership
 from distill_operator.effects.metrics import Metrics
 from distill_operator.effects.queue import WorkQueue
-from distill_operator.handlers.reconcile import Reconciler
+from distill_operator.handlers.turns import Turn
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ class Workers:
     def __init__(
         self,
         queue: WorkQueue,
-        reconciler: Reconciler,
+        reconciler: Turn,
         leadership: Leadership,
         metrics: Metrics,
         limit: int,

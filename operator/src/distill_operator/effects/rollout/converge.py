@@ -3,17 +3,19 @@
 import hashlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
+
+from distill_api.names import Reason
 
 from distill_operator import errors
 from distill_operator.effects import observe
 from distill_operator.effects.cluster import Cluster
 from distill_operator.effects.kinds import DISTILLED_ROLLOUT, HTTP_ROUTE, MADE_BY_ROLLOUT
 from distill_operator.effects.ours import Hand, Key, Remember, Whole, key, require_alike
-from distill_operator.plan.model import Manifest, RefusedChild
+from distill_operator.plan.model import Manifest, News, RefusedChild
 from distill_operator.plan.rollout.model import Refusals, RouteEdit
 from distill_operator.plan.rollout.rollout import ObservedRollout, Plan
 
@@ -65,7 +67,8 @@ class RolloutConverger:
         self._cluster = cluster
         self._remember = remember
         self._hand = Hand(cluster, remember, reporter=reporter)
-        self._applied: dict[str, Applied] = {}
+        self._applied: dict[str, dict[str, Applied]] = {}
+        """By the uid of the rollout, and of the child."""
 
     async def converge(self, seen: Subject, plan: Plan, now: datetime) -> Refusals:
         """Act; return what the API server would not take.
@@ -129,15 +132,15 @@ class RolloutConverger:
         found = seen.children.get(key(child)) or await self._unseen(seen, child)
         if found is not None:
             require_alike(seen.whole, child, found)
-        wanted = _digest(child)
-        if found is not None and self._applied.get(found["metadata"]["uid"]) == Applied(
-            wanted, _version(found)
-        ):
-            return
+        wanted, known = _digest(child), self._applied.setdefault(seen.rollout.uid, {})
+        if found is not None:
+            last = known.get(found["metadata"]["uid"])
+            if last == Applied(wanted, _version(found)):
+                return
         answer = await self._cluster.apply(kind, child)
         if found is None:
             log.info("create", extra=seen.whole.about(child=answer))
-        self._applied[answer["metadata"]["uid"]] = Applied(wanted, _version(answer))
+        known[answer["metadata"]["uid"]] = Applied(wanted, _version(answer))
         self._remember(kind, answer)
 
     async def _unseen(self, seen: Subject, child: Manifest) -> Manifest | None:
@@ -178,10 +181,15 @@ class RolloutConverger:
         self._remember(HTTP_ROUTE, fresh)
         return str(fresh["metadata"]["resourceVersion"])
 
-    def forget(self, children: dict[Key, Manifest]) -> None:
-        """Forget what was applied to the children of a rollout that is gone."""
-        for child in children.values():
-            self._applied.pop(child["metadata"]["uid"], None)
+    async def warn(self, seen: Subject, refused: Iterable[RefusedChild], now: datetime) -> None:
+        """Write a warning for each child that was refused."""
+        sentences = [f"{child.kind} {child.name}: {child.message}" for child in refused]
+        items = [News("Warning", Reason.CHILD_REFUSED, sentence) for sentence in sentences]
+        await self._hand.tell(seen.whole, items, now)
+
+    def forget(self, uid: str) -> None:
+        """Forget what was applied for a rollout that is gone."""
+        self._applied.pop(uid, None)
 
 
 def tested(edit: RouteEdit) -> str | None:

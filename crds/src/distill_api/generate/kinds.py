@@ -49,7 +49,7 @@ class Kind:
     selectable: tuple[str, ...]
     columns: tuple[Column, ...]
     installed: bool = True
-    """Part of the chart; not while no controller acts on it, as its objects would stay silent."""
+    """Part of the chart; not while what it promises is not proven on a real gateway."""
 
     @property
     def name(self) -> str:

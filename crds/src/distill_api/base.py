@@ -45,6 +45,11 @@ def listed_once(**more: JsonValue) -> dict[str, JsonValue]:
     return {"x-kubernetes-list-type": "set", **more}
 
 
+def listed_by(key: str, **more: JsonValue) -> dict[str, JsonValue]:
+    """Return the schema extra of a list whose items are told apart, and merged, by one member."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key], **more}
+
+
 def rules(*checks: dict[str, JsonValue]) -> ConfigDict:
     """Return the model_config of a model that the API server checks with these CEL rules."""
     return ConfigDict(json_schema_extra={"x-kubernetes-validations": list(checks)})

@@ -11,6 +11,7 @@ from distill_api.base import (
     Model,
     PositiveInt,
     ShortText,
+    listed_by,
     listed_once,
     rule,
     rules,
@@ -83,10 +84,7 @@ class Evaluation(Model):
             list[Gate],
             Field(
                 max_length=16,
-                json_schema_extra={
-                    "x-kubernetes-list-type": "map",
-                    "x-kubernetes-list-map-keys": ["measure"],
-                },
+                json_schema_extra=listed_by("measure"),
             ),
         ]
         | None

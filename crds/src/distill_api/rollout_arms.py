@@ -11,6 +11,7 @@ from distill_api.base import (
     Model,
     Port,
     Uri,
+    listed_by,
     rule,
     rules,
     text,
@@ -156,10 +157,7 @@ class ServingPodTemplate(Model):
         list[EnvironmentVariable],
         Field(
             max_length=64,
-            json_schema_extra={
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["name"],
-            },
+            json_schema_extra=listed_by("name"),
         ),
     ] = []
     """More environment variables."""

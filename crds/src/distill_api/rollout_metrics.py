@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import Field, JsonValue
 
-from distill_api.base import DnsLabel, Fraction, Model, ShortText, rule, rules, text
+from distill_api.base import DnsLabel, Fraction, Model, ShortText, listed_by, rule, rules, text
 from distill_api.outcome import Measure
 
 AlphaWeight = Annotated[float, Field(ge=0, le=1000)]
@@ -306,8 +306,7 @@ Metrics = Annotated[
         min_length=1,
         max_length=16,
         json_schema_extra={
-            "x-kubernetes-list-type": "map",
-            "x-kubernetes-list-map-keys": ["name"],
+            **listed_by("name"),
             "x-kubernetes-validations": [
                 rule(
                     "self.exists(m, m.critical)",

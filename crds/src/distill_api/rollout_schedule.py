@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import Field, JsonValue
 
-from distill_api.base import Model, rule, rules
+from distill_api.base import Model, listed_by, rule, rules
 
 Seconds = Annotated[int, Field(ge=0, le=31_536_000)]
 """A time of at most a year."""
@@ -60,8 +60,7 @@ PRESETS: Final[Mapping[Preset, tuple[Step, ...]]] = {
 """What each preset stands for."""
 
 _RISING: Final[dict[str, JsonValue]] = {
-    "x-kubernetes-list-type": "map",
-    "x-kubernetes-list-map-keys": ["weight"],
+    **listed_by("weight"),
     "x-kubernetes-validations": [
         rule(
             "self.map(s, s.weight).isSorted()",

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue
 
-from distill_api.base import BigCount, Model, NonNegativeInt, Sentence, ShortText, Uri
+from distill_api.base import BigCount, Model, NonNegativeInt, Sentence, ShortText, Uri, listed_by
 from distill_api.names import RolloutConditionType, RolloutPhase, RolloutReason, RolloutVerdict
 from distill_api.status import ChecklistItem, ConditionShape, Digest, Number
 
@@ -255,10 +255,7 @@ class RolloutStatus(Model):
         list[RolloutCondition],
         Field(
             max_length=16,
-            json_schema_extra={
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["type"],
-            },
+            json_schema_extra=listed_by("type"),
         ),
     ] = []
     """The truth about the rollout."""
@@ -274,10 +271,7 @@ class RolloutStatus(Model):
         list[MetricStatus],
         Field(
             max_length=16,
-            json_schema_extra={
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["name"],
-            },
+            json_schema_extra=listed_by("name"),
         ),
     ] = []
     """What is known of each metric."""

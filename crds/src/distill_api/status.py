@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from distill_api.base import BigCount, Model, NonNegativeInt, Sentence, ShortText, Uri
+from distill_api.base import BigCount, Model, NonNegativeInt, Sentence, ShortText, Uri, listed_by
 from distill_api.names import ConditionType, Reason, Stage, StageState
 
 Number = Annotated[str, Field(max_length=32, pattern=r"^-?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?$")]
@@ -258,10 +258,7 @@ class JobStatus(Model):
         list[Condition],
         Field(
             max_length=16,
-            json_schema_extra={
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["type"],
-            },
+            json_schema_extra=listed_by("type"),
         ),
     ] = []
     """The truth about the job."""
@@ -269,10 +266,7 @@ class JobStatus(Model):
         list[StageStatus],
         Field(
             max_length=8,
-            json_schema_extra={
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["name"],
-            },
+            json_schema_extra=listed_by("name"),
         ),
     ] = []
     """Each stage."""

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 from distill_api.names import Stage
+from distill_api.status import JobStatus
 from distill_operator.effects import observe
 from distill_operator.plan.model import Manifest
 
@@ -137,7 +138,9 @@ def test_a_spec_that_cannot_be_read_is_explained_field_by_field() -> None:
 
 
 def test_an_unreadable_status_counts_as_empty() -> None:
-    assert observe.status({"phase": 7, "colour": "red"}) == observe.status(None)
+    assert observe.status(JobStatus, {"phase": 7, "colour": "red"}) == observe.status(
+        JobStatus, None
+    )
 
 
 def test_a_claim_is_owned_by_the_job_that_its_reference_names() -> None:

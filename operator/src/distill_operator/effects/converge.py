@@ -47,7 +47,7 @@ class Converger:
         body = await self._hand.hold(seen.whole, seen.body, plan.finalizers)
         await self._delete_unwanted(seen, plan)
         refused = await self._make_wanted(seen, plan)
-        body = await self._report(seen, body, plan)
+        body = await self._hand.report(seen.whole, body, seen.job.status, plan.status)
         await self._hand.tell(seen.whole, plan.news, now)
         await self._let_go(seen, body, plan)
         return refused
@@ -92,13 +92,6 @@ class Converger:
             change = {"spec": {"suspend": wanted}}
             name = found["metadata"]["name"]
             self._remember(JOB, await self._cluster.patch(JOB, seen.job.namespace, name, change))
-
-    async def _report(self, seen: Subject, body: Manifest, plan: Plan) -> Manifest:
-        """Write the status if it differs from what was read."""
-        if plan.status == seen.job.status and body.get("status") is not None:
-            return body
-        dumped = plan.status.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return await self._hand.report(seen.whole, body, dumped)
 
     async def _let_go(self, seen: Subject, body: Manifest, plan: Plan) -> None:
         body = await self._hand.let_go(seen.whole, body, plan.finalizers)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from distill_api.base import Model
 from distill_api.job import DistillationJobSpec
 from distill_api.names import Annotation, Label, Stage
 from distill_api.status import JobStatus
@@ -13,6 +14,7 @@ from distill_operator.plan.model import (
     Manifest,
     ObservedClaim,
     ObservedJob,
+    ObservedObject,
     ObservedPod,
     ObservedStageJob,
 )
@@ -31,9 +33,16 @@ def moment(text: str | None) -> datetime | None:
 
 def job(body: Manifest) -> ObservedJob:
     """Return the DistillationJob; a spec or status that cannot be read is said to be so."""
+    return ours(DistillationJobSpec, JobStatus, body)
+
+
+def ours[Spec: Model, Status: Model](
+    spec_model: type[Spec], status_model: type[Status], body: Manifest
+) -> ObservedObject[Spec, Status]:
+    """Return an object of ours, read by its models."""
     meta = body["metadata"]
-    spec, spec_error = _spec(body.get("spec"))
-    return ObservedJob(
+    spec, spec_error = _spec(spec_model, body.get("spec"))
+    return ObservedObject(
         namespace=meta["namespace"],
         name=meta["name"],
         uid=meta["uid"],
@@ -44,18 +53,18 @@ def job(body: Manifest) -> ObservedJob:
         finalizers=tuple(meta.get("finalizers") or ()),
         spec=spec,
         spec_error=spec_error,
-        status=status(body.get("status")),
+        status=status(status_model, body.get("status")),
     )
 
 
-def _spec(raw: Any) -> tuple[DistillationJobSpec | None, str | None]:
+def _spec[Spec: Model](model: type[Spec], raw: Any) -> tuple[Spec | None, str | None]:
     try:
-        return DistillationJobSpec.model_validate(raw), None
+        return model.model_validate(raw), None
     except ValidationError as error:
-        return None, complaints(error)
+        return None, _complaints(error)
 
 
-def complaints(error: ValidationError) -> str:
+def _complaints(error: ValidationError) -> str:
     """Return what is wrong with a spec: where and why, at most five times."""
     return "; ".join(_complaint(problem) for problem in error.errors()[:5])
 
@@ -65,12 +74,12 @@ def _complaint(problem: Mapping[str, Any]) -> str:
     return f"spec.{place}: {problem['msg']}" if place else f"spec: {problem['msg']}"
 
 
-def status(raw: Any) -> JobStatus:
+def status[Status: Model](model: type[Status], raw: Any) -> Status:
     """Return the status as written last; an unreadable one counts as empty, and is rewritten."""
     try:
-        return JobStatus.model_validate(raw or {})
+        return model.model_validate(raw or {})
     except ValidationError:
-        return JobStatus()
+        return model()
 
 
 def stage_job(body: Manifest) -> ObservedStageJob | None:

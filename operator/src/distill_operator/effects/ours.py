@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from distill_api import names
+from distill_api.base import Model
 
 from distill_operator import errors
 from distill_operator.effects import news
@@ -88,11 +89,14 @@ class Hand:
         self._remember(whole.kind, answer)
         return answer
 
-    async def report(self, whole: Whole, body: Manifest, status: Manifest) -> Manifest:
-        """Write the status, and only over what was read.
+    async def report(self, whole: Whole, body: Manifest, before: Model, after: Model) -> Manifest:
+        """Write the status if it differs from what was read, and only over what was read.
 
         A change by somebody else in between is a Conflict, and the pass begins anew.
         """
+        if after == before and body.get("status") is not None:
+            return body
+        status = after.model_dump(mode="json", by_alias=True, exclude_none=True)
         answer = await self._cluster.replace(whole.kind, body | {"status": status}, sub="status")
         self._remember(whole.kind, answer)
         return answer

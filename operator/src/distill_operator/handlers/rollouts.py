@@ -114,8 +114,8 @@ class RolloutReconciler:
 
     def _measure(self, rollout: ObservedRollout, plan: Plan, sides: tuple[Side, ...]) -> None:
         """Let counters be looked at while the student is judged."""
-        spec, memory = rollout.spec, planning.state(plan.status).memory
-        if spec is None or memory.phase not in MEASURED:
+        spec = rollout.spec
+        if spec is None or plan.status.phase not in MEASURED:
             self._hands.scrapes.forget(rollout.uid)
             return
         wanted = scrape.Wanted(
@@ -137,7 +137,7 @@ class RolloutReconciler:
 
 def _mark(status: RolloutStatus) -> object:
     """Return what numbers have to be about: those from before a transition say nothing after it."""
-    return planning.state(status).memory.transition.id
+    return None if status.transition is None else status.transition.id
 
 
 def routed(store: Store) -> bool:

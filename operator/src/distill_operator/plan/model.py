@@ -30,8 +30,8 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class ObservedJob:
-    """The DistillationJob itself."""
+class ObservedObject[Spec, Status]:
+    """An object of ours itself."""
 
     namespace: str
     name: str
@@ -41,11 +41,14 @@ class ObservedJob:
     created: datetime
     deleting: bool
     finalizers: tuple[str, ...]
-    spec: DistillationJobSpec | None
+    spec: Spec | None
     spec_error: str | None
     """Why the spec could not be read (an object older than the schema); else None."""
-    status: JobStatus
+    status: Status
     """As written last; an unreadable one counts as empty."""
+
+
+ObservedJob = ObservedObject[DistillationJobSpec, JobStatus]
 
 
 @dataclass(frozen=True, slots=True)

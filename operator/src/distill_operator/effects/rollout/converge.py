@@ -78,7 +78,7 @@ class RolloutConverger:
         events, and last the finalizers that go. Raises what may work next time, at the end.
         """
         body = await self._hand.hold(seen.whole, seen.body, plan.finalizers)
-        body = await self._report(seen, body, plan)
+        body = await self._hand.report(seen.whole, body, seen.rollout.status, plan.status)
         done = Done()
         try:
             await self._family(seen, plan, done)
@@ -90,13 +90,6 @@ class RolloutConverger:
             raise done.late[0]
         await self._hand.let_go(seen.whole, body, plan.finalizers)
         return Refusals(tuple(done.refused), done.route)
-
-    async def _report(self, seen: Subject, body: Manifest, plan: Plan) -> Manifest:
-        """Write the status if it differs from what was read."""
-        if plan.status == seen.rollout.status and body.get("status") is not None:
-            return body
-        dumped = plan.status.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return await self._hand.report(seen.whole, body, dumped)
 
     async def _family(self, seen: Subject, plan: Plan, done: Done) -> None:
         for child in _unwanted(seen, plan):

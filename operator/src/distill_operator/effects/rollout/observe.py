@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from distill_api.rollout import DistilledModelRolloutSpec
 from distill_api.rollout_status import RolloutStatus
-from pydantic import ValidationError
 
 from distill_operator.effects import observe
 from distill_operator.effects.kinds import (
@@ -31,36 +30,7 @@ type Concerns = Callable[[Manifest, Manifest], bool]
 
 def rollout(body: Manifest) -> ObservedRollout:
     """Return the rollout; a spec or status that cannot be read is said to be so."""
-    meta = body["metadata"]
-    spec, error = _spec(body.get("spec"))
-    return ObservedRollout(
-        namespace=meta["namespace"],
-        name=meta["name"],
-        uid=meta["uid"],
-        generation=meta.get("generation", 1),
-        resource_version=meta["resourceVersion"],
-        created=datetime.fromisoformat(meta["creationTimestamp"]),
-        deleting="deletionTimestamp" in meta,
-        finalizers=tuple(meta.get("finalizers") or ()),
-        spec=spec,
-        spec_error=error,
-        status=status(body.get("status")),
-    )
-
-
-def _spec(raw: Any) -> tuple[DistilledModelRolloutSpec | None, str | None]:
-    try:
-        return DistilledModelRolloutSpec.model_validate(raw), None
-    except ValidationError as error:
-        return None, observe.complaints(error)
-
-
-def status(raw: Any) -> RolloutStatus:
-    """Return the status as written last; an unreadable one counts as empty, and is rewritten."""
-    try:
-        return RolloutStatus.model_validate(raw or {})
-    except ValidationError:
-        return RolloutStatus()
+    return observe.ours(DistilledModelRolloutSpec, RolloutStatus, body)
 
 
 def owner(body: Manifest) -> Owner:

@@ -190,6 +190,20 @@ class Refusals:
     """Its message where it refused the weights: a webhook, missing rights."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sights:
+    """What was seen around a rollout in one pass."""
+
+    route: ObservedRoute | None = None
+    teacher: ObservedArm = field(default_factory=ObservedArm)
+    student: ObservedArm = field(default_factory=ObservedArm)
+    metrics: ObservedMetrics = field(default_factory=lambda: ObservedMetrics(read=False))
+    artifact: ObservedArtifact = field(default_factory=ObservedArtifact)
+    others: tuple[OtherRollout, ...] = ()
+    """Other rollouts on the same rule."""
+    refused: Refusals = field(default_factory=Refusals)
+
+
 @dataclass(frozen=True, slots=True)
 class RouteEdit:
     """A guarded JSON patch of an HTTPRoute: `test` operations first, then the changes.

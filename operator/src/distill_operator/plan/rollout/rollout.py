@@ -1,6 +1,6 @@
 """The plan for a rollout: from everything that was seen to everything that should be."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 
 from distill_api.names import ROLLOUT_FINALIZER, RolloutReason
@@ -9,60 +9,27 @@ from distill_api.rollout_status import RolloutStatus
 from pydantic import ValidationError
 
 from distill_operator.plan import text
+from distill_operator.plan.model import ObservedObject
 from distill_operator.plan.rollout import conditions, record, report, resolve, turn
 from distill_operator.plan.rollout.children import Children
 from distill_operator.plan.rollout.conditions import Claim
 from distill_operator.plan.rollout.course import State
 from distill_operator.plan.rollout.memory import Memory, Transition
-from distill_operator.plan.rollout.model import (
-    ObservedArm,
-    ObservedArtifact,
-    ObservedMetrics,
-    ObservedRoute,
-    OtherRollout,
-    Refusals,
-    RouteEdit,
-    Settings,
-)
+from distill_operator.plan.rollout.model import RouteEdit, Settings, Sights
 from distill_operator.plan.rollout.news import Tidings
 from distill_operator.plan.rollout.resolve import Given
 from distill_operator.plan.rollout.turn import Scene, Subject, Turn
 from distill_operator.plan.rollout.wanted import Wanted
 from distill_operator.render.order import Owner
 
-
-@dataclass(frozen=True, slots=True)
-class ObservedRollout:
-    """The DistilledModelRollout itself."""
-
-    namespace: str
-    name: str
-    uid: str
-    generation: int
-    resource_version: str
-    created: datetime
-    deleting: bool
-    finalizers: tuple[str, ...]
-    spec: DistilledModelRolloutSpec | None
-    spec_error: str | None
-    """Why the spec could not be read (an object older than the schema); else None."""
-    status: RolloutStatus
-    """As written last; an unreadable one counts as empty."""
+ObservedRollout = ObservedObject[DistilledModelRolloutSpec, RolloutStatus]
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(Sights):
     """Everything that was seen in one pass, in buckets, without judgement."""
 
     rollout: ObservedRollout
-    route: ObservedRoute | None = None
-    teacher: ObservedArm = field(default_factory=ObservedArm)
-    student: ObservedArm = field(default_factory=ObservedArm)
-    metrics: ObservedMetrics = field(default_factory=lambda: ObservedMetrics(read=False))
-    artifact: ObservedArtifact = field(default_factory=ObservedArtifact)
-    others: tuple[OtherRollout, ...] = ()
-    """Other rollouts on the same rule."""
-    refused: Refusals = field(default_factory=Refusals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +93,7 @@ def _scene(seen: Observed, wanted: Wanted) -> Scene:
         claims=_claims(status),
         warned=frozenset(m.name for m in status.metrics if m.warning),
     )
-    return Scene(
-        rollout=subject,
-        route=seen.route,
-        teacher=seen.teacher,
-        student=seen.student,
-        metrics=seen.metrics,
-        artifact=seen.artifact,
-        others=seen.others,
-        refused=seen.refused,
-    )
+    return Scene(subject, **{sight.name: getattr(seen, sight.name) for sight in fields(Sights)})
 
 
 def state(status: RolloutStatus) -> State:

@@ -9,16 +9,7 @@ from distill_operator.plan.rollout import again, children, conditions, course, d
 from distill_operator.plan.rollout.children import Children
 from distill_operator.plan.rollout.conditions import Claim
 from distill_operator.plan.rollout.course import Look, Outcome, State
-from distill_operator.plan.rollout.model import (
-    Arm,
-    ObservedArm,
-    ObservedArtifact,
-    ObservedMetrics,
-    ObservedRoute,
-    OtherRollout,
-    Refusals,
-    Settings,
-)
+from distill_operator.plan.rollout.model import Arm, Settings, Sights
 from distill_operator.plan.rollout.news import Tidings
 from distill_operator.plan.rollout.targets import UNTOUCHED
 from distill_operator.plan.rollout.wanted import Wanted, revision
@@ -43,18 +34,10 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(Sights):
     """Everything that was seen in one pass."""
 
     rollout: Subject
-    route: ObservedRoute | None = None
-    teacher: ObservedArm = field(default_factory=ObservedArm)
-    student: ObservedArm = field(default_factory=ObservedArm)
-    metrics: ObservedMetrics = field(default_factory=lambda: ObservedMetrics(read=False))
-    artifact: ObservedArtifact = field(default_factory=ObservedArtifact)
-    others: tuple[OtherRollout, ...] = ()
-    """Other rollouts on the same rule."""
-    refused: Refusals = field(default_factory=Refusals)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import namespaces
 import pytest
 import yaml
 from devcluster import Cluster
 from distill_api import names
 from distill_api.generate import crd as definition
 from distill_api.generate import files
-from distill_api.generate.kinds import JOB, KINDS
+from distill_api.generate.kinds import JOB, KINDS, Kind
 from distill_api.job import DistillationJobSpec
 from kubernetes import client
+from namespaces import OF
 
 VALID: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "valid_object.yaml").read_text())
 GOLDEN = files.ROOT / "tests" / "contract" / "golden"
+SHORT = {"DistillationJob": "djob", "DistilledModelRollout": "drollout"}
 EXAMPLES = sorted((files.ROOT / "examples").rglob("*.yaml"))
-OF = (names.GROUP, names.VERSION)
 
 
 @pytest.fixture
@@ -31,25 +33,23 @@ def stored(crd: None, jobs: client.CustomObjectsApi, shared_space: str) -> Itera
     """Yield the valid object as the API server stored it, suspended so that nobody works on it."""
     body = json.loads(json.dumps(VALID))
     body["spec"]["suspend"] = True
-    made = jobs.create_namespaced_custom_object(*OF, shared_space, names.JOB_PLURAL, body)
-    yield made
-    name = made["metadata"]["name"]
-    jobs.delete_namespaced_custom_object(*OF, shared_space, names.JOB_PLURAL, name)
+    with namespaces.stored(jobs, names.JOB_PLURAL, shared_space, body) as made:
+        yield made
 
 
 def _change(jobs: client.CustomObjectsApi, stored: dict[str, Any], spec: dict[str, Any]) -> Any:
-    meta = stored["metadata"]
-    return jobs.patch_namespaced_custom_object(
-        *OF, meta["namespace"], names.JOB_PLURAL, meta["name"], {"spec": spec}, dry_run="All"
-    )
+    return namespaces.changed(jobs, names.JOB_PLURAL, stored, spec)
 
 
-def test_the_definition_is_established_under_its_names(crd: None, api: client.ApiClient) -> None:
-    found = client.ApiextensionsV1Api(api).read_custom_resource_definition(JOB.name)
+@pytest.mark.parametrize("kind", KINDS, ids=[kind.kind for kind in KINDS])
+def test_a_definition_is_established_under_its_names(
+    crd: None, api: client.ApiClient, kind: Kind
+) -> None:
+    found = client.ApiextensionsV1Api(api).read_custom_resource_definition(kind.name)
     conditions = {c.type: c.status for c in found.status.conditions}
     assert conditions["Established"] == conditions["NamesAccepted"] == "True"
     assert conditions.get("NonStructuralSchema") is None
-    assert found.status.accepted_names.short_names == ["djob"]
+    assert found.status.accepted_names.short_names == [SHORT[kind.kind]]
 
 
 def test_the_stored_object_states_the_whole_recipe(stored: dict[str, Any]) -> None:

@@ -13,24 +13,15 @@ from typing import Any
 import pytest
 import yaml
 from devcluster import Cluster
+from namespaces import Namespace
 from operators import Operator, eventually
 
 VALID = Path(__file__).with_name("valid_object.yaml")
 pytestmark = pytest.mark.usefixtures("crd")
 
 
-class Namespace:
-    """kubectl within one namespace."""
-
-    def __init__(self, cluster: Cluster, name: str) -> None:
-        self.cluster = cluster
-        self.name = name
-
-    def __call__(self, *words: str, stdin: str = "") -> str:
-        return self.cluster.kubectl("-n", self.name, *words, stdin=stdin)
-
-    def get(self, *what: str) -> Any:
-        return json.loads(self("get", *what, "-o", "json"))
+class Place(Namespace):
+    """A namespace with jobs in it."""
 
     def make(self, name: str, **spec: Any) -> None:
         body = yaml.safe_load(VALID.read_text())
@@ -48,8 +39,8 @@ class Namespace:
 
 
 @pytest.fixture
-def place(cluster: Cluster, space: str) -> Namespace:
-    return Namespace(cluster, space)
+def place(cluster: Cluster, space: str) -> Place:
+    return Place(cluster, space)
 
 
 @pytest.fixture
@@ -58,9 +49,7 @@ def operator(cluster: Cluster, space: str, tmp_path: Path) -> Iterator[Operator]
         yield replica
 
 
-def test_a_job_gets_its_claims_first_stage_and_conditions(
-    place: Namespace, operator: Operator
-) -> None:
+def test_a_job_gets_its_claims_first_stage_and_conditions(place: Place, operator: Operator) -> None:
     place.make("small")
 
     job = eventually(lambda: next(iter(place.jobs()), None), "a stage's Job", within=30)
@@ -74,7 +63,7 @@ def test_a_job_gets_its_claims_first_stage_and_conditions(
     assert {c["observedGeneration"] for c in conditions} == {1}
 
 
-def test_nothing_of_kopf_is_left_on_any_object(place: Namespace, operator: Operator) -> None:
+def test_nothing_of_kopf_is_left_on_any_object(place: Place, operator: Operator) -> None:
     place.make("small")
     eventually(place.jobs, "a stage's Job", within=30)
     eventually(lambda: place.status("small"), "a status", within=10)
@@ -88,7 +77,7 @@ def test_nothing_of_kopf_is_left_on_any_object(place: Namespace, operator: Opera
 
 
 def test_at_rest_it_writes_nothing_and_the_same_yaml_again_changes_nothing(
-    place: Namespace, operator: Operator
+    place: Place, operator: Operator
 ) -> None:
     place.make("resting", suspend=True)
     eventually(lambda: place.status("resting").get("phase"), "a status", within=30)
@@ -103,13 +92,13 @@ def test_at_rest_it_writes_nothing_and_the_same_yaml_again_changes_nothing(
     assert _versions(place) == version
 
 
-def _versions(place: Namespace) -> dict[str, str]:
+def _versions(place: Place) -> dict[str, str]:
     bodies = [place.get("djob", "resting"), *place.jobs(), *place.get("pvc")["items"]]
     return {b["metadata"]["name"]: b["metadata"]["resourceVersion"] for b in bodies}
 
 
 def test_suspending_stops_the_stages_job_and_resuming_lets_it_go_on(
-    place: Namespace, operator: Operator
+    place: Place, operator: Operator
 ) -> None:
     place.make("small")
     eventually(place.jobs, "a stage's Job", within=30)
@@ -125,7 +114,7 @@ def test_suspending_stops_the_stages_job_and_resuming_lets_it_go_on(
 
 
 def test_a_deleted_job_takes_its_children_along_but_not_the_shared_labels(
-    place: Namespace, operator: Operator
+    place: Place, operator: Operator
 ) -> None:
     place.make("small")
     eventually(place.jobs, "a stage's Job", within=30)
@@ -143,7 +132,7 @@ def test_a_deleted_job_takes_its_children_along_but_not_the_shared_labels(
 
 
 def test_a_quota_that_forbids_a_claim_is_told_in_a_condition_and_lifted_later(
-    place: Namespace, operator: Operator
+    place: Place, operator: Operator
 ) -> None:
     place("create", "quota", "none", "--hard=persistentvolumeclaims=0")
     eventually(
@@ -170,7 +159,7 @@ def test_a_quota_that_forbids_a_claim_is_told_in_a_condition_and_lifted_later(
 
 
 def test_a_second_replica_takes_over_from_a_killed_leader_and_from_one_that_leaves(
-    cluster: Cluster, place: Namespace, tmp_path: Path
+    cluster: Cluster, place: Place, tmp_path: Path
 ) -> None:
     first = Operator(cluster.kubeconfig, place.name, tmp_path / "first.log", identity="first")
     second = Operator(cluster.kubeconfig, place.name, tmp_path / "second.log", identity="second")
@@ -191,7 +180,7 @@ def test_a_second_replica_takes_over_from_a_killed_leader_and_from_one_that_leav
 
 
 def test_progress_is_taken_only_from_the_pod_that_the_token_is_bound_to(
-    place: Namespace, operator: Operator
+    place: Place, operator: Operator
 ) -> None:
     place.make("small")
     pods = eventually(lambda: place.get("pods")["items"], "the stage's pod", within=60)
@@ -214,7 +203,7 @@ def test_progress_is_taken_only_from_the_pod_that_the_token_is_bound_to(
     assert good not in operator.log.read_text()
 
 
-def _push(place: Namespace, operator: Operator, token: str, body: object) -> tuple[int, str]:
+def _push(place: Place, operator: Operator, token: str, body: object) -> tuple[int, str]:
     secret = place.get("secret", "kubedistill-progress-tls")
     authority = base64.b64decode(secret["data"]["ca.crt"]).decode()
     request = urllib.request.Request(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import namespaces
 import pytest
 import yaml
 from devcluster import Cluster
@@ -14,6 +15,7 @@ from distill_api.generate import files
 from distill_api.generate.kinds import ROLLOUT
 from distill_api.rollout import DistilledModelRolloutSpec
 from kubernetes import client
+from namespaces import OF
 
 HERE = Path(__file__).parent
 VALID: dict[str, Any] = yaml.safe_load((HERE / "valid_rollout.yaml").read_text())
@@ -21,7 +23,6 @@ MINIMAL: dict[str, Any] = yaml.safe_load(
     (files.ROOT / "examples" / "rollout" / "minimal.yaml").read_text()
 )
 STATUS = files.ROOT / "tests" / "contract" / "golden" / "rollout-status.json"
-OF = (names.GROUP, names.VERSION)
 
 
 @pytest.fixture
@@ -34,30 +35,13 @@ def stored(
     crd: None, objects: client.CustomObjectsApi, shared_space: str
 ) -> Iterator[dict[str, Any]]:
     """Yield the valid rollout as the API server stored it."""
-    made = objects.create_namespaced_custom_object(
-        *OF,
-        shared_space,
-        names.ROLLOUT_PLURAL,
-        {**VALID, "spec": {**VALID["spec"], "paused": True}},
-    )
-    yield made
-    name = made["metadata"]["name"]
-    objects.delete_namespaced_custom_object(*OF, shared_space, names.ROLLOUT_PLURAL, name)
+    body = {**VALID, "spec": {**VALID["spec"], "paused": True}}
+    with namespaces.stored(objects, names.ROLLOUT_PLURAL, shared_space, body) as made:
+        yield made
 
 
 def _change(objects: client.CustomObjectsApi, stored: dict[str, Any], spec: dict[str, Any]) -> Any:
-    meta = stored["metadata"]
-    return objects.patch_namespaced_custom_object(
-        *OF, meta["namespace"], names.ROLLOUT_PLURAL, meta["name"], {"spec": spec}, dry_run="All"
-    )
-
-
-def test_the_definition_is_established_under_its_names(crd: None, api: client.ApiClient) -> None:
-    found = client.ApiextensionsV1Api(api).read_custom_resource_definition(ROLLOUT.name)
-    conditions = {c.type: c.status for c in found.status.conditions}
-    assert conditions["Established"] == conditions["NamesAccepted"] == "True"
-    assert conditions.get("NonStructuralSchema") is None
-    assert found.status.accepted_names.short_names == ["drollout"]
+    return namespaces.changed(objects, names.ROLLOUT_PLURAL, stored, spec)
 
 
 @pytest.mark.parametrize("body", [VALID, MINIMAL], ids=["valid", "minimal"])

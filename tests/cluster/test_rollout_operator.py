@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 from devcluster import Cluster
+from namespaces import Namespace
 from operators import Operator, eventually
 
 MODULE: Final = "sigs.k8s.io/gateway-api@v1.4.1"
@@ -45,18 +46,11 @@ def gateway_api(cluster: Cluster) -> Iterator[None]:
     cluster.kubectl("delete", "--wait=false", *given)
 
 
-class Place:
-    """kubectl within one namespace."""
-
-    def __init__(self, cluster: Cluster, name: str) -> None:
-        self.cluster = cluster
-        self.name = name
-
-    def __call__(self, *words: str, stdin: str = "") -> str:
-        return self.cluster.kubectl("-n", self.name, *words, stdin=stdin)
+class Place(Namespace):
+    """A namespace with a rollout in it."""
 
     def get(self, *what: str) -> Any:
-        return json.loads(self("get", *what, "-o", "json", "--show-managed-fields"))
+        return super().get(*what, "--show-managed-fields")
 
     def roll_out(self, **spec: Any) -> None:
         arm = {"deployment": {"image": IMAGE, "replicas": 1}}

@@ -11,9 +11,9 @@ from typing import Any
 
 import demo
 import fixtures
-import yaml
 from devcluster import Cluster
 from devcluster.images import recipe
+from devcluster.kubectl import manifest
 from distill_api import names
 from kubernetes import client, config, watch
 
@@ -74,7 +74,7 @@ def _time(cluster: Cluster, pods: client.CoreV1Api, wanted: Manifest, selector: 
 def _applied(cluster: Cluster, wanted: Manifest) -> Iterator[float]:
     """Give the time at which `kubectl apply` returned; delete the object afterwards."""
     kind, name = wanted["kind"], wanted["metadata"]["name"]
-    cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(wanted))
+    cluster.kubectl("apply", "-f", "-", stdin=manifest(wanted))
     try:
         yield time.monotonic()
     finally:

@@ -16,6 +16,7 @@ import yaml
 from devcluster import Cluster
 from devcluster.images import build, recipe
 from devcluster.images.places import Places
+from devcluster.kubectl import manifest
 from distill_trainer.publishing.pull import pull
 from kubernetes import client, config
 from result import show
@@ -92,7 +93,7 @@ def restricted(namespace: str) -> str:
     """Return a namespace whose pods must satisfy the standard `restricted`."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     metadata = {"name": namespace, "labels": labels}
-    return yaml.safe_dump({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    return manifest({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
 
 
 def describe_job(path: Path, registry: str, pushed: fixtures.Fixtures) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def apply(cluster: Cluster, job: dict[str, Any]) -> None:
     """Create the job anew; what an earlier one of that name published and labelled stays."""
     name = job["metadata"]["name"]
     cluster.kubectl("-n", NAMESPACE, "delete", "djob", name, "--ignore-not-found", "--wait")
-    cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(job, sort_keys=False))
+    cluster.kubectl("apply", "-f", "-", stdin=manifest(job))
 
 
 def conclude(cluster: Cluster, job: dict[str, Any]) -> int:

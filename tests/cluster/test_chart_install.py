@@ -7,6 +7,7 @@ import chart
 import pytest
 import yaml
 from devcluster import Cluster, ClusterError
+from devcluster.kubectl import manifest
 
 RELEASE = "kubedistill"
 
@@ -29,7 +30,7 @@ def test_the_api_server_takes_every_object(cluster: Cluster, space: str) -> None
         if made["metadata"].get("namespace"):
             made["metadata"]["namespace"] = space
     answer = cluster.kubectl(
-        "apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=yaml.dump_all(objects)
+        "apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=manifest(*objects)
     )
     assert answer.count("(server dry run)") == len(objects) == 14
 
@@ -43,10 +44,10 @@ def test_its_pod_is_admitted_by_the_restricted_standard(cluster: Cluster, space:
         "spec": {**spec, "serviceAccountName": "default"},
     }
     words = ("apply", "--dry-run=server", "-f", "-")
-    assert "operator" in cluster.kubectl(*words, stdin=yaml.safe_dump(pod))
+    assert "operator" in cluster.kubectl(*words, stdin=manifest(pod))
     pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
     with pytest.raises(ClusterError, match="violates PodSecurity"):
-        cluster.kubectl(*words, stdin=yaml.safe_dump(pod))
+        cluster.kubectl(*words, stdin=manifest(pod))
 
 
 ALLOWED = [
@@ -100,7 +101,7 @@ def _reviewed(cluster: Cluster, user: str, attributes: dict[str, Any]) -> bool:
         "kind": "SubjectAccessReview",
         "spec": {"user": user, "resourceAttributes": attributes},
     }
-    answer = cluster.kubectl("create", "-f", "-", "-o", "yaml", stdin=yaml.safe_dump(review))
+    answer = cluster.kubectl("create", "-f", "-", "-o", "yaml", stdin=manifest(review))
     allowed: bool = yaml.safe_load(answer)["status"]["allowed"]
     return allowed
 

@@ -12,6 +12,7 @@ import yaml
 from devcluster import Cluster
 from devcluster.images import build, recipe
 from devcluster.images.places import Places
+from devcluster.kubectl import manifest
 from distill_api.generate import files
 
 RELEASE = "kubedistill"
@@ -76,7 +77,7 @@ def test_one_replica_leads_and_receives_the_progress(cluster: Cluster, running: 
 
 def test_it_serves_a_job_and_is_forbidden_nothing(cluster: Cluster, running: str) -> None:
     job = {**VALID, "spec": {**VALID["spec"], "suspend": True}}
-    cluster.kubectl("apply", "-n", running, "-f", "-", stdin=yaml.safe_dump(job))
+    cluster.kubectl("apply", "-n", running, "-f", "-", stdin=manifest(job))
     name = job["metadata"]["name"]
     condition = "--for=condition=Suspended"
     cluster.kubectl("wait", "-n", running, f"djob/{name}", condition, "--timeout=60s")

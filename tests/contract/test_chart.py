@@ -51,6 +51,13 @@ def test_helm_lint_finds_nothing() -> None:
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
+@pytest.mark.parametrize("tag", ["123456789012", "12345e678901", "0x1234567890", "null", "1.10"])
+def test_a_tag_that_reads_like_a_number_is_kept(tag: str) -> None:
+    """Tags are digests of what an image is made of, so one in a few hundred has digits only."""
+    pod = _pod(chart.render({"image": {"tag": tag}}))
+    assert pod["containers"][0]["image"].endswith(f":{tag}")
+
+
 def test_every_object_is_named_once_and_labelled(objects: list[dict[str, Any]]) -> None:
     keys = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects]
     assert len(keys) == len(set(keys)) == 15

@@ -5,7 +5,7 @@ import subprocess
 from typing import Any
 
 import yaml
-from devcluster import paths
+from devcluster import kubectl, paths
 from distill_api.generate import files
 
 CHART = files.ROOT / "charts" / "kubedistill"
@@ -27,7 +27,7 @@ def run(*words: str, values: dict[str, Any] | None = None) -> subprocess.Complet
     command = [helm() or "helm", *words, *(["--values", "-"] if values is not None else [])]
     return subprocess.run(
         command,
-        input=yaml.safe_dump(values) if values is not None else None,
+        input=kubectl.manifest(values) if values is not None else None,
         capture_output=True,
         text=True,
         check=False,

@@ -70,6 +70,8 @@ PROGRAMS = (
         ("github.com/rancher/local-path-provisioner",),
         binary="local-path-provisioner",
     ),
+    # Requests for tests and the demo; no part of the cluster.
+    Program("vegeta", ("github.com/tsenart/vegeta/v12",), binary="vegeta"),
 )
 
 

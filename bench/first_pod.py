@@ -11,10 +11,12 @@ from typing import Any
 
 import demo
 import fixtures
+import install
 from devcluster import Cluster
 from devcluster.images import recipe
 from devcluster.kubectl import manifest
 from distill_api import names
+from install import NAMESPACE, ROOT
 from kubernetes import client, config, watch
 
 LIMIT_SECONDS = 120
@@ -33,8 +35,8 @@ class FirstPod:
 def measure(rounds: int) -> dict[str, list[FirstPod]]:
     """Apply a plain Job and a DistillationJob in turns, on the development cluster."""
     cluster = Cluster.attach_or_up(addons={"registry"})
-    demo.load_images(cluster)
-    demo.install(cluster)
+    install.load_images(cluster)
+    install.operator(cluster)
     pushed = fixtures.push(cluster.registry)
     example = demo.describe_job(demo.HERE / "job.yaml", cluster.registry, pushed)
     pods = client.CoreV1Api(config.new_client_from_config(str(cluster.kubeconfig)))
@@ -55,7 +57,7 @@ def _time(cluster: Cluster, pods: client.CoreV1Api, wanted: Manifest, selector: 
         created = 0.0
         events = watch.Watch().stream(
             pods.list_namespaced_pod,
-            demo.NAMESPACE,
+            NAMESPACE,
             label_selector=selector,
             timeout_seconds=LIMIT_SECONDS,
         )
@@ -66,7 +68,7 @@ def _time(cluster: Cluster, pods: client.CoreV1Api, wanted: Manifest, selector: 
                 return FirstPod(created, passed)
     raise TimeoutError(
         f"no pod of {wanted['kind']} {wanted['metadata']['name']} ran within {LIMIT_SECONDS} s:"
-        f" look at `kubectl -n {demo.NAMESPACE} get events`"
+        f" look at `kubectl -n {NAMESPACE} get events`"
     )
 
 
@@ -78,14 +80,14 @@ def _applied(cluster: Cluster, wanted: Manifest) -> Iterator[float]:
     try:
         yield time.monotonic()
     finally:
-        cluster.kubectl("-n", demo.NAMESPACE, "delete", kind, name, "--wait")
+        cluster.kubectl("-n", NAMESPACE, "delete", kind, name, "--wait")
 
 
 def _plain_job(name: str) -> Manifest:
     """Make a Job of the trainer image that ends at once, under the same pod security."""
     container = {
         "name": "main",
-        "image": recipe.names(recipe.named("trainer", "cpu"), demo.ROOT).image,
+        "image": recipe.names(recipe.named("trainer", "cpu"), ROOT).image,
         "command": ["/bin/true"],
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -100,6 +102,6 @@ def _plain_job(name: str) -> Manifest:
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": name, "namespace": demo.NAMESPACE},
+        "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {"template": {"spec": pod}},
     }

@@ -10,6 +10,7 @@ docstring's first sentence, which describes it, is held out as the query that sh
 
 import argparse
 import ast
+import hashlib
 import inspect
 import json
 import re
@@ -160,6 +161,22 @@ def rows(entries: Iterable[Entry]) -> Iterator[Row]:
 def of_this_python() -> list[Row]:
     """Make the corpus of this Python's standard library."""
     return list(rows(library_entries(Path(sysconfig.get_path("stdlib")))))
+
+
+def held_out(made: Iterable[Row], share: float = 0.1) -> tuple[list[Row], list[Row]]:
+    """Part the rows into those to learn from and those to probe with, which no student has seen.
+
+    By the digest of each row's group, so that copies of one text stay on one side, and another
+    Python version moves no group.
+    share: part of the groups that is held out, 0 to 1.
+    """
+    learnt: list[Row] = []
+    probes: list[Row] = []
+    for row in made:
+        digest = hashlib.sha256(row.group.encode()).digest()
+        probed = int.from_bytes(digest[:4]) < share * 2**32
+        (probes if probed else learnt).append(row)
+    return learnt, probes
 
 
 def write(made: Iterable[Row], output: Path) -> None:

@@ -1,31 +1,24 @@
 """`make demo`: distil a real teacher on a real Kubernetes on this machine, and show the result."""
 
 import argparse
-import os
 import shutil
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import fixtures
 import follow
+import install
 import yaml
 from devcluster import Cluster
-from devcluster.images import build, recipe
-from devcluster.images.places import Places
 from devcluster.kubectl import manifest
 from distill_trainer.publishing.pull import pull
+from install import NAMESPACE, step
 from kubernetes import client, config
 from result import show
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-OUTPUT = ROOT / "build" / "demo"
-SYSTEM = "kubedistill-system"
-NAMESPACE = "demo"
+OUTPUT = install.ROOT / "build" / "demo"
 LIMIT_SECONDS = 2400.0
 
 
@@ -35,8 +28,8 @@ def main() -> int:
     parser.add_argument("--job", type=Path, default=HERE / "job.yaml")
     options = parser.parse_args()
     cluster = step("cluster", lambda: Cluster.attach_or_up(addons={"registry"}))
-    step("images", lambda: load_images(cluster))
-    step("operator", lambda: install(cluster))
+    step("images", lambda: install.load_images(cluster))
+    step("operator", lambda: install.operator(cluster))
     pushed = step("teacher and corpus", lambda: fixtures.push(cluster.registry))
     print(f"  teacher {pushed.teacher}")
     print(f"  corpus  {pushed.data}: {pushed.documents} documents, {pushed.queries} queries")
@@ -49,51 +42,6 @@ def main() -> int:
         seconds=LIMIT_SECONDS,
     )
     return conclude(cluster, ended)
-
-
-def step[Result](title: str, act: Callable[[], Result]) -> Result:
-    """Run a step and print how long it took."""
-    print(f"== {title}", flush=True)
-    started = time.monotonic()
-    result = act()
-    print(f"   {title}: {time.monotonic() - started:.0f} s", flush=True)
-    return result
-
-
-def load_images(cluster: Cluster) -> None:
-    """Build what is not built and bring it to the nodes."""
-    for name in ("operator", "trainer"):
-        cluster.load(build.ensure(recipe.named(name, "cpu"), ROOT, Places.of_user()).layout)
-
-
-def install(cluster: Cluster) -> None:
-    """Install or upgrade the chart, in a namespace under the strictest pod security."""
-    # Only this namespace, so that operators of tests on the same cluster are left alone.
-    values = ["--set", f"watchNamespaces={{{NAMESPACE}}}"]
-    values += ["--set-string", f"operator.logLevel={os.environ.get('LOG_LEVEL', 'INFO')}"]
-    for key, name in (("image", "operator"), ("trainerImage", "trainer")):
-        repository, _, tag = recipe.names(recipe.named(name, "cpu"), ROOT).image.rpartition(":")
-        registry, _, path = repository.partition("/")
-        values += ["--set-string", f"{key}.registry={registry},{key}.repository={path}"]
-        values += ["--set-string", f"{key}.tag={tag}"]
-    for namespace in (SYSTEM, NAMESPACE):
-        cluster.kubectl("apply", "-f", "-", stdin=restricted(namespace))
-    # A definition that came by `kubectl apply -f crds/` is handed over to the chart.
-    helm = ["helm", "upgrade", "--install", "--take-ownership", "--force-conflicts"]
-    helm += ["--namespace", SYSTEM, "--wait", "--timeout", "5m"]
-    subprocess.run(
-        [*helm, "kubedistill", str(ROOT / "charts" / "kubedistill"), *values],
-        env={**os.environ, **cluster.environment},
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-
-
-def restricted(namespace: str) -> str:
-    """Return a namespace whose pods must satisfy the standard `restricted`."""
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    metadata = {"name": namespace, "labels": labels}
-    return manifest({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
 
 
 def describe_job(path: Path, registry: str, pushed: fixtures.Fixtures) -> dict[str, Any]:

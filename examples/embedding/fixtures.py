@@ -19,6 +19,7 @@ from distill_trainer.secrets import Secrets
 
 TEACHER_REPOSITORY = "teachers/all-minilm-l6-v2"
 DATA_REPOSITORY = "datasets/stdlib-docstrings"
+PROBES_REPOSITORY = "datasets/stdlib-docstrings-probes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Fixtures:
 
     teacher: str
     data: str
+    probes: str
+    """Questions of the same kind that the student never learns from."""
     documents: int
     queries: int
 
@@ -35,15 +38,19 @@ def push(registry: str) -> Fixtures:
     """Push teacher and corpus to a registry without TLS; pushing again changes nothing."""
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
-        rows = corpus.of_this_python()
-        data = work / "data"
-        corpus.write(rows, data / "data.jsonl")
+        rows, probes = corpus.held_out(corpus.of_this_python())
         return Fixtures(
             teacher=_push(copy_teacher(work / "teacher"), f"{registry}/{TEACHER_REPOSITORY}"),
-            data=_push(data, f"{registry}/{DATA_REPOSITORY}"),
+            data=_push(_written(rows, work / "data"), f"{registry}/{DATA_REPOSITORY}"),
+            probes=_push(_written(probes, work / "probes"), f"{registry}/{PROBES_REPOSITORY}"),
             documents=len(rows),
             queries=sum(row.query is not None for row in rows),
         )
+
+
+def _written(rows: list[corpus.Row], folder: Path) -> Path:
+    corpus.write(rows, folder / "data.jsonl")
+    return folder
 
 
 def copy_teacher(into: Path) -> Path:

@@ -129,3 +129,16 @@ def test_nothing_is_imported_while_the_library_is_read(monkeypatch: pytest.Monke
     names = {entry.module for entry in corpus.module_entries((root / "this.py").read_bytes(), "m")}
     monkeypatch.undo()
     assert names == set()
+
+
+def test_what_is_held_out_is_a_tenth_and_shares_no_group(library: list[corpus.Row]) -> None:
+    learnt, probes = corpus.held_out(library)
+    assert len(learnt) + len(probes) == len(library)
+    assert 0.05 < len(probes) / len(library) < 0.15
+    assert not {row.group for row in learnt} & {row.group for row in probes}
+
+
+def test_a_group_is_held_out_whatever_else_is_there(library: list[corpus.Row]) -> None:
+    _, probes = corpus.held_out(library)
+    _, again = corpus.held_out(library[::2])
+    assert {row.group for row in again} <= {row.group for row in probes}

@@ -14,7 +14,7 @@ setup: ## install what this machine lacks (Debian or Ubuntu, as root); twice doe
 	@scripts/setup.sh
 
 demo: setup ## distil a real teacher on a real Kubernetes on this machine, and show the result
-	@$(PYTHON) examples/embedding/demo.py
+	@$(PYTHON) -m examples.embedding.demo
 
 test: setup ## every test: unit, properties, contract, real cluster, one whole story
 	@$(PYTHON) -m pytest --cluster

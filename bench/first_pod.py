@@ -9,15 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import demo
-import fixtures
-import install
 from devcluster import Cluster
 from devcluster.images import recipe
 from devcluster.kubectl import manifest
 from distill_api import names
-from install import NAMESPACE, ROOT
 from kubernetes import client, config, watch
+
+from examples.embedding import demo, fixtures, install
+from examples.embedding.install import NAMESPACE, ROOT
 
 LIMIT_SECONDS = 120
 PREFIX = "bench-first-pod"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import corpus
-import fixtures
 import yaml
+
+from examples.embedding import corpus, fixtures
 
 JOB = Path(__file__).resolve().parents[1] / "examples" / "embedding" / "job.yaml"
 

@@ -15,7 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
 # The bench runs what the demo runs.
-sys.path.insert(0, str(ROOT / "examples" / "embedding"))
+sys.path.insert(0, str(ROOT))
 
 PARTS = ("training", "serving", "first-pod", "rollouts")
 

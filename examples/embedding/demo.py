@@ -6,16 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import fixtures
-import follow
-import install
 import yaml
 from devcluster import Cluster
 from devcluster.kubectl import manifest
 from distill_trainer.publishing.pull import pull
-from install import NAMESPACE, step
 from kubernetes import client, config
-from result import show
+
+from examples.embedding import fixtures, follow, install
+from examples.embedding.install import NAMESPACE, step
+from examples.embedding.result import show
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = install.ROOT / "build" / "demo"

@@ -10,12 +10,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import corpus
 from distill_api.outcome import OciTarget
 from distill_trainer.publishing import to_oci
 from distill_trainer.publishing.bundle import Bundle
 from distill_trainer.publishing.target import Parcel
 from distill_trainer.secrets import Secrets
+
+from examples.embedding import corpus
 
 TEACHER_REPOSITORY = "teachers/all-minilm-l6-v2"
 DATA_REPOSITORY = "datasets/stdlib-docstrings"
@@ -40,9 +41,11 @@ def push(registry: str) -> Fixtures:
         work = Path(scratch)
         rows, probes = corpus.held_out(corpus.of_this_python())
         return Fixtures(
-            teacher=_push(copy_teacher(work / "teacher"), f"{registry}/{TEACHER_REPOSITORY}"),
-            data=_push(_written(rows, work / "data"), f"{registry}/{DATA_REPOSITORY}"),
-            probes=_push(_written(probes, work / "probes"), f"{registry}/{PROBES_REPOSITORY}"),
+            teacher=push_folder(copy_teacher(work / "teacher"), f"{registry}/{TEACHER_REPOSITORY}"),
+            data=push_folder(_written(rows, work / "data"), f"{registry}/{DATA_REPOSITORY}"),
+            probes=push_folder(
+                _written(probes, work / "probes"), f"{registry}/{PROBES_REPOSITORY}"
+            ),
             documents=len(rows),
             queries=sum(row.query is not None for row in rows),
         )
@@ -63,7 +66,7 @@ def copy_teacher(into: Path) -> Path:
     return into
 
 
-def _push(folder: Path, repository: str) -> str:
+def push_folder(folder: Path, repository: str) -> str:
     """Push a folder as one artifact; returns its `oci://` URI with the digest."""
     target = OciTarget(repository=repository, tag="v1", plain_http=True)
     parcel = Parcel(

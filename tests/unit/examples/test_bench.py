@@ -13,10 +13,10 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the bench find its modules and the demo's, as `bench/run.py` does."""
-    for folder in ("examples/embedding", "bench"):
+    for folder in (".", "bench"):
         monkeypatch.syspath_prepend(str(ROOT / folder))
     yield
-    for name in ("run", "loops", "lesson", "corpus", "fixtures"):
+    for name in ("run", "loops", "lesson"):
         sys.modules.pop(name, None)
 
 

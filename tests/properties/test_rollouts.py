@@ -9,7 +9,8 @@ from distill_operator.plan.rollout.model import WHOLE, Arm, ObservedArtifact
 from distill_operator.plan.rollout.phases import Phase, Signal
 from hypothesis import HealthCheck, event, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from rollouts import SETTINGS, World, a_route, a_world
+from rollout_world import World, a_world
+from rollouts import SETTINGS, a_route
 
 EDGES = {(before, after) for before, moves in phases.TABLE.items() for after in moves.values()}
 FORWARD = frozenset(

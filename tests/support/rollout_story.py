@@ -25,7 +25,8 @@ from distill_operator.plan.rollout.model import (
 )
 from distill_operator.plan.rollout.phases import Phase
 from distill_operator.plan.rollout.policy import Policy, Step
-from rollouts import ERRORS, METRICS, NOW, World, a_route, a_world
+from rollout_world import World, a_world
+from rollouts import ERRORS, METRICS, NOW, a_route
 
 FOLDER: Final = Path(__file__).parents[1] / "unit" / "rollout" / "stories"
 WORDS: Final = frozenset({"why", "held", "told"})

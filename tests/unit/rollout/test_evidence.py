@@ -9,7 +9,8 @@ from distill_operator.plan.rollout import evidence, record
 from distill_operator.plan.rollout.evidence import Epoch, Evidence
 from distill_operator.plan.rollout.model import Arm, Counts, ObservedMetrics, PairedScores
 from distill_operator.plan.rollout.phases import Phase
-from rollouts import METRICS, NOW, POLICY, a_world
+from rollout_world import a_world
+from rollouts import METRICS, NOW, POLICY
 
 EPOCH = Epoch(NOW, frozenset({"s1", "s2", "t1"}))
 LATER = NOW + timedelta(seconds=10)

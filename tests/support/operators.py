@@ -27,7 +27,7 @@ def eventually[T](
             return found
         if time.monotonic() > end:
             raise AssertionError(f"not within {within:.0f} s: {what}")
-        time.sleep(0.5)
+        time.sleep(every)
 
 
 def free_port() -> int:

@@ -1,0 +1,132 @@
+"""How soon a bad student bears nothing on a real gateway, and whether moves lose requests.
+
+Seconds count from the first failed answer that a user got, so neither the switch nor the requests'
+own spacing adds to them.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import moving
+from devcluster import Cluster, gateways, traffic
+from devcluster.kubectl import manifest
+from moving import Scene
+from operators import Operator, eventually
+
+RATE = 50.0
+"""Requests each second, half of them the student's."""
+SPACE = "bench-reaction"
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """Seconds from a user's first failed answer."""
+
+    written: float
+    """Until the route had no weight for the student."""
+    felt: float
+    """Until the last failed answer."""
+    verified: float
+    """Until the status said that the gateway carries it."""
+    failed: int
+    """Answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """What users got while weights were moved."""
+
+    requests: int
+    failed: int
+    changes: int
+
+
+@contextmanager
+def scene() -> Iterator[Scene]:
+    """Yield a rollout's namespace, with an operator, a gateway and both models in it."""
+    cluster = Cluster.attach_or_up(addons={"registry", "gateway"})
+    metadata = {"name": SPACE, "labels": RESTRICTED}
+    space = manifest({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    cluster.kubectl("apply", "-f", "-", stdin=space)
+    image = {"KUBEDISTILL_SERVER_IMAGE": moving.server_image(cluster)}
+    with tempfile.TemporaryDirectory() as scratch:
+        models = moving.push(cluster.registry, Path(scratch, "models"))
+        log = Path(scratch, "operator.log")
+        made = Scene(cluster, SPACE, gateways.make(cluster, SPACE), models)
+        try:
+            with Operator(cluster.kubeconfig, SPACE, log, more=image):
+                yield made
+                made("delete", "drollout", "--all", "--wait", "--timeout=120s")
+        finally:
+            cluster.kubectl("delete", "namespace", SPACE, "--wait=false")
+
+
+def half_fails(here: Scene, trials: int) -> list[Reaction]:
+    """Let the student fail half of its requests, each time after it has served well."""
+    found = []
+    for number in range(trials):
+        here.roll_out(retry=f"half-{number}")
+        here.answers()
+        with traffic.flowing([here.request], per_second=RATE) as flow:
+            here.serves_at(500)
+            time.sleep(2)
+            found.append(_reaction(here, flow, here.fail))
+        here.reaches("rolled back", lambda status: status["phase"] == "RolledBack")
+    return found
+
+
+def pods_die(here: Scene, trials: int) -> list[Reaction]:
+    """Kill the student's only pod, each time after it has served well."""
+    found = []
+    here.roll_out(retry="pods")
+    here.answers()
+    for _ in range(trials):
+        with traffic.flowing([here.request], per_second=RATE) as flow:
+            here.serves_at(500)
+            time.sleep(2)
+            found.append(_reaction(here, flow, lambda: _kill(here)))
+    return found
+
+
+def _kill(here: Scene) -> None:
+    here("delete", "pod", here.pod("student"), "--grace-period=0", "--force", "--wait=false")
+
+
+def _reaction(here: Scene, flow: traffic.Traffic, break_it: Any) -> Reaction:
+    """Break the student and wait until it bears nothing."""
+    broken = time.time()
+    break_it()
+    eventually(lambda: here.weights() == [1000, 0], "no weight", within=60, every=0.02)
+    written = time.time()
+    here.serves_at(0, within=60)
+    verified = time.time()
+    time.sleep(2)
+    bad = [outcome for outcome in flow.since(broken - 1) if not outcome.good]
+    first = min((outcome.ended for outcome in bad), default=broken)
+    last = max((outcome.ended for outcome in bad), default=broken)
+    return Reaction(written - first, last - first, verified - first, len(bad))
+
+
+def moves(here: Scene, requests: int) -> Moves:
+    """Move the weights of a good student to and fro until so many requests were sent."""
+    changes, steps = 0, [{"weight": w, "minSoakSeconds": 2, "minRequests": 1} for w in (10, 60)]
+    steps.append({"weight": 100, "minSoakSeconds": 3600})
+    quick = [{"name": "errors", "errors": {"fine": 0.005, "limit": 0.2}}]
+    plan: dict[str, Any] = {"metrics": quick, "schedule": {"steps": steps, "minReadySeconds": 1}}
+    here.roll_out(**plan, retry="moves")
+    here.answers()
+    with traffic.flowing([here.request], per_second=RATE) as flow:
+        while len(flow.outcomes) < requests:
+            here.roll_out(**plan, abort=False, retry=f"moves-{changes}")
+            here.serves_at(1000)
+            here.roll_out(**plan, abort=True, retry=f"moves-{changes}")
+            here.reaches("rolled back", lambda status: status["phase"] == "RolledBack")
+            changes += 4
+    outcomes = flow.outcomes
+    return Moves(len(outcomes), sum(not outcome.good for outcome in outcomes), changes)

@@ -1,0 +1,183 @@
+"""A real rollout behind a real gateway: two tiny models, and a student that fails on command."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import tiny_models
+from devcluster import Cluster, traffic
+from devcluster.gateways import Gateway
+from devcluster.images import build, recipe
+from devcluster.images.places import Places
+from devcluster.kubectl import manifest
+from distill_api.generate import files
+from namespaces import Namespace
+from operators import eventually
+
+from examples.embedding import fixtures
+
+NAME: Final = "mini"
+HOSTNAME: Final = "mini.example.com"
+FAULT: Final = "/scratch/fault"
+SMALL: Final = {"requests": {"cpu": "20m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
+
+# Lies beside the student's model and is imported only where the test's PYTHONPATH says so: the
+# server is the real one, and while the file is there every second batch of it fails.
+SWITCH: Final = f"""
+import itertools, pathlib
+from distill_server.models.served import Served
+
+turns, good = itertools.count(), Served.compute
+
+def compute(self, batch):
+    if pathlib.Path("{FAULT}").exists() and next(turns) % 2:
+        raise RuntimeError("a fault that the test has injected")
+    return good(self, batch)
+
+Served.compute = compute
+"""
+
+
+def server_image(cluster: Cluster) -> str:
+    """Return the server image's reference, after building it and loading it into the nodes."""
+    given = os.environ.get("KUBEDISTILL_SERVER_IMAGE")
+    if given:
+        return given
+    built = build.ensure(recipe.named("server", "cpu"), files.ROOT, Places.of_user())
+    cluster.load(built.layout)
+    return str(built.reference)
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Where both models are, with their digests."""
+
+    teacher: str
+    student: str
+
+
+def push(registry: str, folder: Path) -> Models:
+    """Publish the tiny teacher, and as its student the same model with the switch beside it."""
+    made = folder / "teacher"
+    tiny_models.teacher().save_pretrained(str(made))
+    student = shutil.copytree(made, folder / "student")
+    (student / "sitecustomize.py").write_text(SWITCH)
+    return Models(
+        teacher=fixtures.push_folder(made, f"{registry}/tests/moving-teacher"),
+        student=fixtures.push_folder(Path(student), f"{registry}/tests/moving-student"),
+    )
+
+
+class Scene(Namespace):
+    """The namespace of one rollout."""
+
+    def __init__(self, cluster: Cluster, name: str, gateway: Gateway, models: Models) -> None:
+        super().__init__(cluster, name)
+        self.gateway = gateway
+        self.models = models
+
+    def roll_out(self, **spec: Any) -> None:
+        """Apply the rollout, with members of its spec changed."""
+        self("apply", "-f", "-", stdin=manifest(self._body(spec)))
+
+    def _body(self, spec: dict[str, Any]) -> dict[str, Any]:
+        uri, _, digest = self.models.student.partition("@")
+        env = [{"name": "PYTHONPATH", "value": "/artifact/models"}]
+        wanted = {
+            "component": "Embedding",
+            "artifact": {"uri": uri, "digest": digest, "plainHttp": True},
+            "teacher": {
+                "deployment": {
+                    "model": {"uri": self.models.teacher, "plainHttp": True},
+                    "resources": SMALL,
+                }
+            },
+            "student": {"deployment": {"resources": SMALL, "podTemplate": {"env": env}}},
+            "gateway": {
+                "route": {"parentRefs": [{"name": self.gateway.name}], "hostnames": [HOSTNAME]}
+            },
+            "schedule": {
+                "steps": [
+                    {"weight": 50, "minSoakSeconds": 3600, "minRequests": 100},
+                    {"weight": 100, "minSoakSeconds": 5, "minRequests": 100},
+                ],
+                "minReadySeconds": 1,
+            },
+            "metrics": [{"name": "errors", "errors": {}}],
+            "evidence": {"warmUpRequests": 0, "warmUpSeconds": 0},
+        }
+        return {
+            "apiVersion": "kubedistill.io/v1alpha1",
+            "kind": "DistilledModelRollout",
+            "metadata": {"name": NAME},
+            "spec": wanted | spec,
+        }
+
+    def status(self) -> dict[str, Any]:
+        """Return the rollout's status."""
+        found: dict[str, Any] = self.get("drollout", NAME).get("status", {})
+        return found
+
+    def reaches(
+        self, what: str, met: Callable[[dict[str, Any]], bool], *, within: float = 120
+    ) -> dict[str, Any]:
+        """Return the status as soon as it meets something; fail with what it is instead."""
+        last: dict[str, Any] = {}
+
+        def look() -> dict[str, Any] | None:
+            nonlocal last
+            last = self.status()
+            return last if met(last) else None
+
+        try:
+            return eventually(look, what, within=within, every=0.2)
+        except AssertionError as late:
+            raise AssertionError(f"{late}: {json.dumps(last, indent=1)[:3000]}") from None
+
+    def serves_at(self, per_mille: int, *, within: float = 120) -> dict[str, Any]:
+        """Return the status once the student verifiably has this share."""
+
+        def met(status: dict[str, Any]) -> bool:
+            weight = status.get("weight", {})
+            return bool(weight.get("verified")) and weight.get("desired") == per_mille
+
+        return self.reaches(f"{per_mille} per mille, verified", met, within=within)
+
+    @property
+    def request(self) -> traffic.Request:
+        """A user's request."""
+        body = json.dumps({"model": NAME, "input": "how is a kettle descaled"}).encode()
+        headers = {"content-type": "application/json", "host": HOSTNAME}
+        return traffic.Request(f"{self.gateway.url}/v1/embeddings", "POST", headers, body)
+
+    def answers(self) -> None:
+        """Wait until the gateway has the route and somebody behind it answers."""
+        sent = self.request
+
+        def look() -> bool:
+            answer = httpx.post(sent.url, content=sent.body, headers=dict(sent.headers), timeout=10)
+            return answer.is_success
+
+        eventually(look, "an answer through the gateway", within=120)
+
+    def weights(self) -> list[int]:
+        """Return what the route has now: teacher and student."""
+        (rule,) = self.get("httproute", NAME)["spec"]["rules"]
+        return [backend["weight"] for backend in rule["backendRefs"]]
+
+    def pod(self, arm: str) -> str:
+        """Return the name of an arm's only pod."""
+        pods = self.get("pods", "-l", f"app.kubernetes.io/component={arm}")["items"]
+        (found,) = (p for p in pods if "deletionTimestamp" not in p["metadata"])
+        name: str = found["metadata"]["name"]
+        return name
+
+    def fail(self, *, half: bool = True) -> None:
+        """Let the student fail half of its batches, or none any more."""
+        words = ("touch", FAULT) if half else ("rm", "-f", FAULT)
+        self("exec", self.pod("student"), "--", *words)

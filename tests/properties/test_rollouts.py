@@ -5,12 +5,12 @@ from dataclasses import replace
 import hypothesis.strategies as st
 from distill_operator.plan.rollout import course, phases, shares, turn
 from distill_operator.plan.rollout.memory import Memory
-from distill_operator.plan.rollout.model import WHOLE, Arm, ObservedArtifact
+from distill_operator.plan.rollout.model import WHOLE, Arm, Child, ObservedArtifact
 from distill_operator.plan.rollout.phases import Phase, Signal
 from hypothesis import HealthCheck, event, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from rollout_world import World, a_world
-from rollouts import SETTINGS, a_route
+from rollouts import BACKENDS, SETTINGS, a_route
 
 EDGES = {(before, after) for before, moves in phases.TABLE.items() for after in moves.values()}
 FORWARD = frozenset(
@@ -51,6 +51,23 @@ class RolloutStory(RuleBasedStateMachine):
         plan = world.turn(dies=dies, read=read)
         assert turn.take(seen, SETTINGS, now=now) == plan, "not the same plan"
         self._check(before, plan.decided.state.memory, plan.decided)
+        if world.deleting and not plan.finalizers and plan.decided.here.phase is Phase.DELETING:
+            self._nobody_is_cut_off()
+
+    def _nobody_is_cut_off(self) -> None:
+        """Check what the garbage collector leaves: a rollout that goes takes nobody's answers."""
+        world = self.world
+        first = world.memory.transition.before is Phase.PREPARING
+        tried = any(entry.after in phases.SERVING for entry in world.memory.history)
+        if world.route is None or (first and not tried) or "Gave up keeping" in str(world.told):
+            return
+        sends = {backend.name for backend in world.route.backends if backend.weight > 0}
+        for arm in Arm:
+            if BACKENDS.of(arm) in sends and world.sides[arm].ours:
+                assert Child("Deployment", BACKENDS.of(arm)) in world.orphans
+                assert Child("Service", BACKENDS.of(arm)) in world.orphans
+        assert not world.route.bound
+        event("deleted, and who serves stays")
 
     def _check(self, before: Memory, after: Memory, found: course.Outcome) -> None:
         commands = self.world.policy.commands

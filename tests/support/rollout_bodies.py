@@ -78,7 +78,8 @@ def a_gateway(name: str = "edge", status: str = "True") -> Manifest:
 def a_deployment(arm: str, *, revision: str = "rev", replicas: int = 2, ready: int = 2) -> Manifest:
     """Return the Deployment of an arm."""
     name = f"{OWNER.name}-{arm}"
-    given = labels.metadata(OWNER, name, arm) | meta(name) | {"generation": 4}
+    given = labels.metadata(OWNER, name, arm) | meta(name)
+    given |= {"uid": f"uid-deployment-{arm}", "generation": 4}
     template = {"metadata": {"labels": {"kubedistill.io/revision": revision}}}
     return {
         "kind": "Deployment",

@@ -244,6 +244,10 @@ def _program(world: World, _: Any) -> None:
     world.program()
 
 
+def _anothers_route(world: World, _: Any) -> None:
+    world.route = replace(a_route(1000), owned=False)
+
+
 def _route_goes(world: World, _: Any) -> None:
     world.route = None
     world.forbids_route = True
@@ -276,12 +280,14 @@ VERBS: Final[Mapping[str, Callable[[World, Any], None]]] = {
     "gateway_stuck": _set("gateway_stuck"),
     "gateway_programs": _program,
     "route_refused": _set("route_refused"),
+    "keeping_refused": _set("orphans_refused"),
     "per_second": _set("per_second"),
     "delete": _set("deleting"),
     "rival": _rival,
     "revise_teacher": _revise_teacher,
     "artifact_fails": _artifact_fails,
     "route_goes": _route_goes,
+    "anothers_route": _anothers_route,
 }
 
 
@@ -322,4 +328,5 @@ EXPECTED: Final[Mapping[str, Callable[[World], Any]]] = {
     "lost": lambda world: world.lost,
     "conflict": lambda world: bool(world.last and world.last.here.conflict),
     "handed_back": lambda world: world.handed_back,
+    "kept": lambda world: sorted(f"{child.kind} {child.name}" for child in world.orphans),
 }

@@ -16,6 +16,7 @@ from distill_operator.plan.rollout.memory import Memory
 from distill_operator.plan.rollout.model import (
     WHOLE,
     Arm,
+    Child,
     Counts,
     ObservedArm,
     ObservedArtifact,
@@ -47,6 +48,8 @@ class World:
     """Of the student's artifact."""
     teacher_revision: str = "rev-1"
     deployments: dict[Arm, Manifest] = field(default_factory=dict)
+    orphans: set[Child] = field(default_factory=set)
+    """Children that outlive the rollout."""
     claims: tuple[Claim, ...] = ()
     finalizers: tuple[str, ...] = ()
     others: tuple[OtherRollout, ...] = ()
@@ -66,6 +69,7 @@ class World:
     metrics_down: bool = False
     gateway_stuck: bool = False
     route_refused: bool = False
+    orphans_refused: bool = False
     frozen: bool = False
     """Kubernetes brings no pod back."""
     forbids_route: bool = False
@@ -218,6 +222,7 @@ class World:
         return ObservedArm(
             ready_endpoints=side.ready,
             service_found=True,
+            service_bound=side.ours and Child("Service", BACKENDS.of(arm)) not in self.orphans,
             deployment=self._deployment(arm) if side.ours else None,
             pods=pods,
         )
@@ -236,6 +241,7 @@ class World:
             wanted=found["spec"]["replicas"],
             updated=sum(pod.revision == revision for pod in side.pods),
             ready=side.ready,
+            bound=Child("Deployment", BACKENDS.of(arm)) not in self.orphans,
         )
 
     def _metrics(self) -> ObservedMetrics:
@@ -276,10 +282,14 @@ class World:
                 arm = Arm(child["metadata"]["labels"][Label.COMPONENT])
                 self.deployments[arm] = child
         if self.route is None and plan.children.made and not self.forbids_route:
-            self.route = a_route()
+            self.route = replace(a_route(), bound=True)
         edit = plan.decided.edit
         if edit is not None and not self.route_refused:
             self._patch(edit)
+        for child in () if self.orphans_refused else plan.children.orphaned:
+            self.orphans.add(child)
+            if child.kind == "HTTPRoute" and self.route is not None:
+                self.route = replace(self.route, bound=False)
         self.handed_back |= self.deleting and not plan.finalizers
         self.finalizers = plan.finalizers
 

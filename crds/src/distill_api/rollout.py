@@ -180,7 +180,8 @@ class DistilledModelRolloutSpec(Model):
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
     """What becomes of a promoted student when this object is deleted. Retain: it goes on serving
     all requests. HandBack: the teacher gets them. Before promotion they always go to the
-    teacher."""
+    teacher. Whoever gets them is kept, with the Services and our route; the rest is removed. Only
+    a deletion in the foreground (`--cascade=foreground`) takes everything away at once."""
     prices: Prices = Prices()
     """What things cost, for the cost metric and status.savings."""
     paused: bool = False

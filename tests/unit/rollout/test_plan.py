@@ -148,7 +148,8 @@ def test_a_spec_that_cannot_be_read_touches_nothing():
     again = rollout.plan(written(broken, plan), SETTINGS, now=NOW)
     assert (again.news, again.status) == ((), plan.status)
     leaving = replace(broken, rollout=replace(subject, deleting=True))
-    assert rollout.plan(leaving, SETTINGS, now=NOW).finalizers == ()
+    gone = rollout.plan(leaving, SETTINGS, now=NOW)
+    assert (gone.finalizers, gone.keeps_all, gone.orphans_all) == ((), True, True)
 
 
 def test_a_record_of_another_release_begins_anew_without_traffic():

@@ -72,7 +72,7 @@ def test_nothing_is_written_where_the_share_is_right():
 def test_two_weights_of_zero_serve_nobody_and_are_written():
     route = labelled(a_route())
     nobody = replace(route, backends=tuple(replace(b, weight=0) for b in route.backends))
-    assert traffic.look(nobody, BACKENDS).share == 0
+    assert traffic.look(nobody, BACKENDS, owns=True).share == 0
     found = traffic.edit(nobody, BACKENDS, 0, owns=True)
     assert found is not None
     assert found.operations[-2]["value"] == 1000
@@ -121,7 +121,7 @@ MISSING: list[tuple[str, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("why", "change", "words"), MISSING, ids=[case[0] for case in MISSING])
 def test_a_route_that_cannot_be_moved(why: str, change: dict[str, Any], words: str):
     route = replace(a_route(50), **change)
-    found = traffic.look(route, BACKENDS)
+    found = traffic.look(route, BACKENDS, owns=True)
     assert found.missing is not None
     assert words in found.missing, why
     assert traffic.edit(route, BACKENDS, 0, owns=True) is None
@@ -148,7 +148,7 @@ UNREADY: list[tuple[str, tuple[ObservedParent, ...], str | None]] = [
 def test_whether_gateways_carry_the_route(
     why: str, parents: tuple[ObservedParent, ...], words: str | None
 ):
-    found = traffic.look(replace(a_route(), parents=parents), BACKENDS).unready
+    found = traffic.look(replace(a_route(), parents=parents), BACKENDS, owns=True).unready
     assert (found is None) if words is None else (found is not None and words in found), why
 
 
@@ -164,5 +164,5 @@ FOREIGN: list[tuple[str, int, Weights, bool]] = [
     ("why", "share", "weights", "expected"), FOREIGN, ids=[case[0] for case in FOREIGN]
 )
 def test_whose_weight_it_is(*, why: str, share: int, weights: Weights, expected: bool):
-    sight = traffic.look(a_route(share), BACKENDS)
+    sight = traffic.look(a_route(share), BACKENDS, owns=True)
     assert traffic.foreign(sight, weights) is expected, why

@@ -138,10 +138,22 @@ def require_alike(
     if "deletionTimestamp" in found["metadata"]:
         raise errors.NotYet(f"{name} of before is still going") from cause
     if owner_uids(found) != owner_uids(child):
-        what = "job" if whole.kind == DISTILLATION_JOB else "rollout"
-        raise errors.Refused(
-            f"{name} exists already and does not belong to this {what}: delete or rename it"
-        ) from cause
+        raise errors.Refused(f"{name} exists already and {_whose(whole, found)}") from cause
+
+
+def _whose(whole: Whole, found: Manifest) -> str:
+    """Return whose an object is that is not ours, and what to do."""
+    if whole.kind == DISTILLATION_JOB:
+        return "does not belong to this job: delete or rename it"
+    label = names.Label.ROLLOUT
+    if not owner_uids(found) and label in (found["metadata"].get("labels") or {}):
+        chosen = f"{label}={found['metadata']['labels'][label]}"
+        return (
+            "was kept when an earlier rollout was deleted, as requests may depend on it: give this"
+            " rollout another name, or first delete what was kept (kubectl delete"
+            f" httproute,service,deployment -l {chosen})"
+        )
+    return "does not belong to this rollout: delete or rename it"
 
 
 def _is_ours(finalizer: str) -> bool:

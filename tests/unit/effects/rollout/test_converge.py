@@ -1,75 +1,29 @@
 """A decision is written before it is done; what is refused is said; nobody else is hurt."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import rollout_bodies as bodies
 from distill_api.names import ROLLOUT_FINALIZER, RolloutReason
 from distill_api.rollout_status import RolloutStatus
 from distill_operator import errors
-from distill_operator.effects.cluster import Cluster, Request
+from distill_operator.effects.cluster import Request
 from distill_operator.effects.kinds import DISTILLED_ROLLOUT, HTTP_ROUTE, Kind
-from distill_operator.effects.ours import key
-from distill_operator.effects.rollout import observe
-from distill_operator.effects.rollout.converge import RolloutConverger, Subject
+from distill_operator.effects.rollout.converge import Subject
 from distill_operator.plan.model import Manifest
 from distill_operator.plan.rollout.children import Children
 from distill_operator.plan.rollout.model import Child, RouteEdit
 from distill_operator.plan.rollout.news import Tidings
 from distill_operator.plan.rollout.rollout import Plan
+from rollout_spy import SELF, Spy, a_child, converger, seen
 from rollouts import NOW, OWNER
-
-NS: Final = f"/namespaces/{OWNER.namespace}/"
-SELF: Final = f"distilledmodelrollouts/{OWNER.name}"
-
-
-class Spy(Cluster):
-    """Records each call and answers as the API server would; `trouble` may raise instead."""
-
-    def __init__(self, trouble: Callable[[Request], None] = lambda _: None) -> None:
-        self.calls: list[str] = []
-        self.requests: list[Request] = []
-        self.there: dict[str, Manifest] = {}
-        self._trouble = trouble
-
-    def _fence(self) -> None:
-        """Allow every write."""
-
-    async def _call(self, request: Request) -> Manifest:
-        path = request.path.rpartition(NS)[2]
-        self.calls.append(f"{request.verb} {path}")
-        self.requests.append(request)
-        self._trouble(request)
-        if request.verb == "GET":
-            if path not in self.there:
-                raise errors.Missing(f"{path}: 404")
-            return self.there[path]
-        body = request.body if isinstance(request.body, dict) else {}
-        made = {"uid": f"uid-of-{path}", "name": OWNER.name}
-        made |= {"namespace": OWNER.namespace} | body.get("metadata", {})
-        return body | {"metadata": made | {"resourceVersion": str(100 + len(self.calls))}}
 
 
 def the_edit(version: str = "5") -> RouteEdit:
     test = {"op": "test", "path": "/metadata/resourceVersion", "value": version}
     change = {"op": "add", "path": "/spec/rules/0/backendRefs/1/weight", "value": 50}
     return RouteEdit(OWNER.name, (test, change), "5% of minilm to minilm-student")
-
-
-def seen(*children: Manifest, **meta: Any) -> Subject:
-    body = bodies.a_rollout()
-    body["metadata"] |= meta
-    return Subject(body, observe.rollout(body), {key(child): child for child in children})
-
-
-def a_child(kind: str = "deployment") -> Manifest:
-    made = bodies.a_deployment("student") if kind == "deployment" else bodies.a_service("student")
-    for name in ("uid", "resourceVersion", "creationTimestamp", "generation"):
-        made["metadata"].pop(name, None)
-    made.pop("status", None)
-    return made
 
 
 TOLD: Final = Tidings("Normal", RolloutReason.STEP_DONE, "Progressing step 2")
@@ -80,12 +34,6 @@ FULL: Final = Plan(
     news=(TOLD,),
     finalizers=(ROLLOUT_FINALIZER,),
 )
-
-
-def converger(
-    spy: Spy, remember: Callable[[Kind, Manifest], None] = lambda *_: None
-) -> RolloutConverger:
-    return RolloutConverger(spy, remember, reporter="test")
 
 
 async def test_finalizer_status_children_route_events_in_this_order() -> None:
@@ -220,7 +168,7 @@ async def test_what_was_applied_is_applied_again_only_when_it_or_the_object_chan
 async def test_an_object_of_somebody_else_is_not_taken_over() -> None:
     spy = Spy()
     theirs = bodies.a_service("student")
-    theirs["metadata"]["ownerReferences"] = []
+    theirs["metadata"] |= {"ownerReferences": [], "labels": {}}
     spy.there["services/minilm-student"] = theirs
 
     refused = await converger(spy).converge(seen(), FULL, NOW)

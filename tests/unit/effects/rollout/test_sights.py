@@ -58,7 +58,7 @@ def test_our_own_route_is_seen_whole_and_can_be_moved() -> None:
         (BACKENDS.teacher, 950, 8080),
         (BACKENDS.student, 50, 8080),
     ]
-    sight = traffic.look(found, BACKENDS)
+    sight = traffic.look(found, BACKENDS, owns=True)
     assert (sight.share, sight.carried, sight.labelled) == (50, True, True)
 
 
@@ -68,7 +68,8 @@ def test_a_gateway_that_is_a_generation_behind_carries_nothing_yet() -> None:
     assert found is not None
     assert found.parents[0].observed_generation == 3
     assert (
-        traffic.look(found, BACKENDS).unready == "Gateway edge has not seen the latest change yet"
+        traffic.look(found, BACKENDS, owns=True).unready
+        == "Gateway edge has not seen the latest change yet"
     )
 
 
@@ -124,7 +125,7 @@ def test_the_rule_of_somebody_elses_route_is_found_by_its_name(
     rules: list[str], named: str | None, place: int | None
 ) -> None:
     body = bodies.a_route()
-    body["metadata"]["ownerReferences"] = []
+    body["metadata"] |= {"ownerReferences": [], "labels": {}}
     body["spec"]["rules"] = [{"name": name, "backendRefs": [{"name": "x"}]} for name in rules]
     given = {"name": OWNER.name} | ({"rule": named} if named else {})
     found = seen_route(body, gateway={"httpRoute": given})

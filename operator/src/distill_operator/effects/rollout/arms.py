@@ -13,7 +13,7 @@ from distill_api.rollout_arms import ExistingService, Runtime
 from distill_operator import errors
 from distill_operator.effects import observe
 from distill_operator.effects.cluster import Cluster
-from distill_operator.effects.kinds import DEPLOYMENT, ENDPOINT_SLICE, POD, SERVICE
+from distill_operator.effects.kinds import DEPLOYMENT, ENDPOINT_SLICE, POD, SERVICE, Kind
 from distill_operator.effects.rollout.scrape import Target
 from distill_operator.effects.store import Store
 from distill_operator.plan.model import Manifest
@@ -44,6 +44,10 @@ class Side:
     slices: tuple[Manifest, ...]
     port: int | None = None
     """Of the pods' metrics; None: their annotation has it."""
+    owner: str = ""
+    """Uid of the rollout."""
+    made: Manifest | None = None
+    """Its Service, where we run it."""
 
 
 def wanted(spec: DistilledModelRolloutSpec, arm: Arm) -> WantedArm:
@@ -71,15 +75,24 @@ class Arms:
             return await self._theirs(owner, given.service, arm)
         name = service_name(owner, spec, arm)
         assert given.deployment is not None
+        service = self._made(SERVICE, owner, name)
         return Side(
             arm=arm,
             service=name,
             runtime=given.deployment.runtime,
-            found=self._store.named(SERVICE, owner.namespace, name) is not None,
-            deployment=self._store.named(DEPLOYMENT, owner.namespace, name),
+            found=service is not None,
+            deployment=self._made(DEPLOYMENT, owner, name),
             pods=tuple(p for p in self._store.children(POD, owner.uid) if _component(p) == arm),
-            slices=self._slices(owner.namespace, name),
+            # Endpoints of a Service that is not ours are not those of our pods.
+            slices=self._slices(owner.namespace, name) if service is not None else (),
+            owner=owner.uid,
+            made=service,
         )
+
+    def _made(self, kind: Kind, owner: Owner, name: str) -> Manifest | None:
+        """Return a child by its name; one that an earlier rollout left behind is none of ours."""
+        found = self._store.children(kind, owner.uid)
+        return next((body for body in found if body["metadata"]["name"] == name), None)
 
     async def _theirs(self, owner: Owner, given: ExistingService, arm: Arm) -> Side:
         """Ask for a Service that somebody else runs, and for the pods that it selects."""
@@ -131,7 +144,8 @@ def look(side: Side) -> ObservedArm:
     return ObservedArm(
         ready_endpoints=ready(side.slices),
         service_found=side.found,
-        deployment=_deployment(side.deployment) if side.deployment is not None else None,
+        service_bound=_bound(side.made, side.owner),
+        deployment=_deployment(side.deployment, side.owner) if side.deployment else None,
         pods=tuple(map(pod, side.pods)),
     )
 
@@ -147,7 +161,14 @@ def ready(slices: Iterable[Manifest]) -> int:
     return len(found)
 
 
-def _deployment(body: Manifest) -> ObservedDeployment:
+def _bound(body: Manifest | None, owner: str) -> bool:
+    """Tell whether the garbage collector takes an object away with the rollout."""
+    if body is None or "deletionTimestamp" in body["metadata"]:
+        return False
+    return observe.owned_by(body, owner)
+
+
+def _deployment(body: Manifest, owner: str) -> ObservedDeployment:
     meta, spec, status = body["metadata"], body["spec"], body.get("status") or {}
     labels = spec["template"]["metadata"].get("labels") or {}
     return ObservedDeployment(
@@ -160,6 +181,7 @@ def _deployment(body: Manifest) -> ObservedDeployment:
         updated=status.get("updatedReplicas", 0),
         ready=status.get("readyReplicas", 0),
         deleting="deletionTimestamp" in meta,
+        bound=_bound(body, owner),
         problem=_problem(status),
     )
 

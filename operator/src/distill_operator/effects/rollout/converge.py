@@ -99,6 +99,8 @@ class RolloutConverger:
                 await self._tried(child, self._make, seen, done)
         for child in plan.children.applied:
             await self._tried(child, self._apply, seen, done)
+        for child in _orphans(seen, plan):
+            await self._tried(child, self._let_outlive, seen, done)
 
     async def _tried(self, child: Manifest, act: Act, seen: Subject, done: Done) -> None:
         """Do something to a child; what goes wrong with it does not stop the others."""
@@ -134,6 +136,25 @@ class RolloutConverger:
         if found is None:
             log.info("create", extra=seen.whole.about(child=answer))
         known[answer["metadata"]["uid"]] = Applied(wanted, _version(answer))
+        self._remember(kind, answer)
+
+    async def _let_outlive(self, seen: Subject, child: Manifest) -> None:
+        """Take our owner reference away, guarded: the garbage collector then leaves it alone.
+
+        The label stays, by which the next pass still knows it.
+        """
+        meta, kind = child["metadata"], MADE_BY_ROLLOUT[child["kind"]]
+        owners = [ref for ref in meta["ownerReferences"] if ref["uid"] != seen.rollout.uid]
+        change = {"ownerReferences": owners, "resourceVersion": meta["resourceVersion"]}
+        namespace, name = seen.whole.namespace, meta["name"]
+        try:
+            answer = await self._cluster.patch(kind, namespace, name, {"metadata": change})
+        except errors.Missing:
+            return
+        except errors.Conflict:
+            self._remember(kind, await self._cluster.get(kind, namespace, name))
+            raise
+        log.info("keep without its rollout", extra=seen.whole.about(child=child))
         self._remember(kind, answer)
 
     async def _unseen(self, seen: Subject, child: Manifest) -> Manifest | None:
@@ -198,12 +219,25 @@ def _unwanted(seen: Subject, plan: Plan) -> Iterator[Manifest]:
     if plan.keeps_all:
         return
     children = plan.children
-    kept = {(child.kind, child.name) for child in children.kept}
+    kept = {(child.kind, child.name) for child in (*children.kept, *children.orphaned)}
     kept |= {key(child) for child in (*children.applied, *children.made)}
     for child_key, child in seen.children.items():
-        ours = observe.owned_by(child, seen.rollout.uid)
-        if child_key not in kept and ours and "deletionTimestamp" not in child["metadata"]:
+        if child_key not in kept and _bound(seen, child):
             yield child
+
+
+def _orphans(seen: Subject, plan: Plan) -> Iterator[Manifest]:
+    """Yield the children that are to outlive the rollout and would still go with it."""
+    wanted = {(child.kind, child.name) for child in plan.children.orphaned}
+    for child_key, child in seen.children.items():
+        if (plan.orphans_all or child_key in wanted) and _bound(seen, child):
+            yield child
+
+
+def _bound(seen: Subject, child: Manifest) -> bool:
+    """Tell whether a child has our owner reference and is not on its way out."""
+    ours = observe.owned_by(child, seen.rollout.uid)
+    return ours and "deletionTimestamp" not in child["metadata"]
 
 
 def _sentence(child: Manifest, error: errors.Refused) -> str:

@@ -8,7 +8,7 @@ from distill_api.rollout import DistilledModelRolloutSpec
 
 from distill_operator.effects import observe
 from distill_operator.effects.kinds import GATEWAY, HTTP_ROUTE
-from distill_operator.effects.store import Store
+from distill_operator.effects.store import Store, owner_uid
 from distill_operator.plan.model import Manifest
 from distill_operator.plan.rollout.model import ObservedBackend, ObservedParent, ObservedRoute
 from distill_operator.render.order import Owner
@@ -36,7 +36,8 @@ def look(owner: Owner, spec: DistilledModelRolloutSpec, store: Store) -> Observe
         uid=meta["uid"],
         generation=meta.get("generation", 1),
         resource_version=meta["resourceVersion"],
-        owned=observe.owned_by(body, owner.uid),
+        owned=belongs(body, owner.uid),
+        bound=observe.owned_by(body, owner.uid) and "deletionTimestamp" not in meta,
         rule=place,
         backends=tuple(_backends(body, place)),
         parents=tuple(_parents(body, store)),
@@ -44,6 +45,11 @@ def look(owner: Owner, spec: DistilledModelRolloutSpec, store: Store) -> Observe
         weight_writer=writer(body),
         deleting="deletionTimestamp" in meta,
     )
+
+
+def belongs(body: Manifest, uid: str) -> bool:
+    """Tell whether a rollout has made an object: its label stays where its reference is gone."""
+    return owner_uid(HTTP_ROUTE, body) == uid
 
 
 def _place(body: Manifest, rule: str | None) -> int | None:

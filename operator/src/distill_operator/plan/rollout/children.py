@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from distill_operator.plan.model import Manifest
-from distill_operator.plan.rollout import again
+from distill_operator.plan.rollout import again, deletion
 from distill_operator.plan.rollout.course import Outcome
 from distill_operator.plan.rollout.model import WHOLE, Arm, Child
 from distill_operator.plan.rollout.phases import MEASURED, Phase
@@ -26,16 +26,22 @@ class Children:
     """Created where missing, and never written again: the route."""
     kept: tuple[Child, ...] = ()
     """Left as they are, if they are there."""
+    orphaned: tuple[Child, ...] = ()
+    """Left as they are, and no longer ours: they outlive the rollout."""
 
 
-def of(decided: Outcome, wanted: Wanted, *, now: datetime) -> Children:
-    """Return the children of the phase that was decided."""
+def of(
+    decided: Outcome, wanted: Wanted, orphaned: tuple[Child, ...] = (), *, now: datetime
+) -> Children:
+    """Return the children of the phase that was decided; orphaned: those that outlive it."""
     memory = decided.state.memory
     if memory.phase in UNTOUCHED:
         return Children()
     made = (route.manifest(wanted.route),) if wanted.route is not None else ()
     if memory.phase is Phase.DELETING:
-        return Children(kept=(*_names(wanted), *_route(wanted)))
+        # What was let go of must not be claimed again.
+        applied = () if orphaned else tuple(_brought_back(decided, wanted, now=now))
+        return Children(applied, (), (*_names(wanted), *_route(wanted)), orphaned)
     if memory.revision != wanted.revision:
         # The old student goes on with the pods that it has until it has no traffic any more.
         return Children(made=made, kept=tuple(_names(wanted)))
@@ -63,6 +69,14 @@ def _applied(decided: Outcome, wanted: Wanted, *, now: datetime) -> Iterator[Man
             yield arms.deployment(_scaled(order, arm, decided, now=now))
     if wanted.prober is not None and decided.state.memory.phase in MEASURED:
         yield prober.deployment(wanted.prober)
+
+
+def _brought_back(decided: Outcome, wanted: Wanted, *, now: datetime) -> Iterator[Manifest]:
+    """Yield the teacher where it was let go and has to take the traffic once more."""
+    order = wanted.teacher
+    same = decided.state.memory.revision == wanted.revision
+    if order is not None and same and deletion.brings_back(decided):
+        yield arms.deployment(_scaled(order, Arm.TEACHER, decided, now=now))
 
 
 def _scaled(order: ArmOrder, arm: Arm, decided: Outcome, *, now: datetime) -> ArmOrder:

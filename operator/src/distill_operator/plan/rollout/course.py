@@ -132,7 +132,7 @@ def _situation(memory: Memory, policy: Policy, look: Look, told: Judgement) -> S
     return Situation(
         memory=memory,
         policy=policy,
-        route=traffic.look(look.route, look.backends),
+        route=traffic.look(look.route, look.backends, owns=policy.owns_route),
         student=student,
         teacher=teacher,
         judgement=told,

@@ -33,6 +33,8 @@ class ObservedDeployment:
     updated: int
     ready: int
     deleting: bool = False
+    bound: bool = False
+    """Goes when the rollout goes: it has our owner reference."""
     problem: str | None = None
     """The message of a condition that says it cannot go on (ReplicaFailure, quota)."""
 
@@ -66,6 +68,8 @@ class ObservedArm:
     deployment: ObservedDeployment | None = None
     """None: not made yet, or an arm behind a Service that we do not run."""
     pods: tuple[ObservedPod, ...] = ()
+    service_bound: bool = False
+    """Its Service goes when the rollout goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,8 @@ class ObservedRoute:
     resource_version: str
     owned: bool
     """Made by us, and so repaired and removed by us."""
+    bound: bool = field(default=False, kw_only=True)
+    """Goes when the rollout goes."""
     rule: int | None
     """Index of our rule in spec.rules; None where no rule has the name."""
     backends: tuple[ObservedBackend, ...] = ()

@@ -46,6 +46,8 @@ class Plan:
     children: Children = field(default_factory=Children)
     keeps_all: bool = False
     """No child is touched: nothing is known of what is wanted."""
+    orphans_all: bool = False
+    """Every child outlives the rollout: it goes, and nothing is known of who serves."""
     edit: RouteEdit | None = None
     news: tuple[Tidings, ...] = ()
     finalizers: tuple[str, ...] = ()
@@ -143,6 +145,7 @@ def _unreadable(seen: Observed, *, now: datetime) -> Plan:
     return Plan(
         status=after if changed else rollout.status,
         keeps_all=True,
+        orphans_all=rollout.deleting,
         news=(told,) if changed else (),
         finalizers=() if rollout.deleting else held,
     )

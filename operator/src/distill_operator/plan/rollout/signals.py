@@ -7,7 +7,7 @@ from typing import Final
 from distill_api.rollout_policies import Action
 
 from distill_operator.plan import text
-from distill_operator.plan.rollout.model import WHOLE
+from distill_operator.plan.rollout.model import WHOLE, Arm
 from distill_operator.plan.rollout.phases import Phase, Signal
 from distill_operator.plan.rollout.readiness import ArmSight
 from distill_operator.plan.rollout.situation import Situation
@@ -127,7 +127,7 @@ def _because(trouble: str | None) -> str:
 
 def _returned(here: Situation) -> str | None:
     """Hold only what is verified: a gateway that has not taken the weight over still sends."""
-    if here.route.reaches_student or (here.route.missing is None and here.route.unready):
+    if Arm.STUDENT in here.route.reached or (here.route.missing is None and here.route.unready):
         return None
     return "The student has no traffic any more, verified"
 

@@ -41,8 +41,10 @@ class RouteSight:
     """Why a parent does not carry this generation of the route yet, as a sentence."""
     labelled: bool = False
     """Both backends carry the header filter."""
-    reaches_student: bool = False
-    """Anything is written to go to the student, whatever else is missing."""
+    reached: frozenset[Arm] = frozenset()
+    """Arms that anything is written to go to, whatever else is missing."""
+    named: frozenset[Arm] = frozenset()
+    """Arms that our rule names, if only with a weight of 0."""
 
     @property
     def carried(self) -> bool:
@@ -50,27 +52,45 @@ class RouteSight:
         return self.missing is None and self.unready is None
 
 
-def look(route: ObservedRoute | None, backends: Backends) -> RouteSight:
-    """Return what the route shows, without a judgement of what it should."""
+def look(route: ObservedRoute | None, backends: Backends, *, owns: bool) -> RouteSight:
+    """Return what the route shows, without a judgement of what it should.
+
+    owns: the route has to be one that we made; another one of its name is left alone.
+    """
+    if owns and route is not None and not route.owned:
+        return RouteSight(missing=_taken(route))
     missing = _missing(route, backends)
+    reached, named = _arms(route, backends, 1), _arms(route, backends, 0)
     if missing is not None or route is None:
-        return RouteSight(missing=missing, reaches_student=_reaches(route, backends))
-    teacher, student = (_find(route, backends.of(arm)) for arm in Arm)
-    assert teacher is not None
-    assert student is not None
-    total = teacher[1].weight + student[1].weight
+        return RouteSight(missing=missing, reached=reached, named=named)
     return RouteSight(
-        share=round(student[1].weight * WHOLE / total) if total else 0,
+        share=_share(route, backends),
         unready=_unready(route),
         labelled=all(_labelled(found[1], arm) for found, arm in _with_arms(route, backends)),
-        reaches_student=_reaches(route, backends),
+        reached=reached,
+        named=named,
     )
 
 
-def _reaches(route: ObservedRoute | None, backends: Backends) -> bool:
-    if route is None:
-        return False
-    return any(b.name == backends.student and b.weight > 0 for b in route.backends)
+def _share(route: ObservedRoute, backends: Backends) -> int:
+    """Return the student's part of the weights, per mille; nothing at all is none for it."""
+    weights = {arm: backend.weight for (_, backend), arm in _with_arms(route, backends)}
+    total = sum(weights.values())
+    return round(weights[Arm.STUDENT] * WHOLE / total) if total else 0
+
+
+def _taken(route: ObservedRoute) -> str:
+    return (
+        f"HTTPRoute {route.name} exists already and does not belong to this rollout: name it in"
+        " spec.gateway.httpRoute, or delete it"
+    )
+
+
+def _arms(route: ObservedRoute | None, backends: Backends, least: int) -> frozenset[Arm]:
+    """Return the arms whose Service our rule gives at least that weight."""
+    given = () if route is None else route.backends
+    found = {backend.name for backend in given if backend.weight >= least}
+    return frozenset(arm for arm in Arm if backends.of(arm) in found)
 
 
 def _missing(route: ObservedRoute | None, backends: Backends) -> str | None:
@@ -123,7 +143,7 @@ def edit(
 
     owns: whether filters may be added; on a route that is not ours only two weights are.
     """
-    if route is None or _missing(route, backends) is not None:
+    if route is None or (owns and not route.owned) or _missing(route, backends) is not None:
         return None
     changes = [*_weights(route, backends, desired), *(_filters(route, backends) if owns else ())]
     if not changes:
@@ -146,7 +166,7 @@ def _tests(route: ObservedRoute, backends: Backends) -> Iterator[Manifest]:
 def _weights(route: ObservedRoute, backends: Backends, desired: int) -> Iterator[Manifest]:
     found = [backend.weight for (_, backend), _ in _with_arms(route, backends)]
     # 19 to 1 is as good as 950 to 50: who wrote it so is not overwritten.
-    if sum(found) > 0 and look(route, backends).share == desired:
+    if sum(found) > 0 and _share(route, backends) == desired:
         return
     wanted = {Arm.STUDENT: desired, Arm.TEACHER: WHOLE - desired}
     for (index, _), arm in _with_arms(route, backends):

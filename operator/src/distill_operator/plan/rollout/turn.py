@@ -62,14 +62,14 @@ def take(seen: Scene, settings: Settings, *, now: datetime) -> Turn:
     said = conditions.of(decided)
     writes = again.write(old.state, decided, (old.claims, said), settings, now=now)
     told = news.between(old.claims, said, decided, old.warned) if writes else ()
-    gone = deletion.released(decided, settings, now=now)
+    leaving = deletion.of(decided, seen, wanted, settings, now=now)
     return Turn(
         decided=decided,
         write=writes,
         claims=said,
-        children=children.of(decided, wanted, now=now),
-        news=(*told, *_farewell(seen, gone)),
-        finalizers=_finalizers(decided, gone),
+        children=children.of(decided, wanted, leaving.orphaned, now=now),
+        news=(*told, *_farewell(seen, leaving.released)),
+        finalizers=_finalizers(decided, leaving.released),
         look_again=again.look(decided, settings, now=now),
     )
 

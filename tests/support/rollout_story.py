@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from distill_api.names import RolloutConditionType
 from distill_api.rollout_metrics import OnRegression
 from distill_api.rollout_policies import Action, ForeignWeights
 from distill_operator.plan.rollout import signals
@@ -29,7 +30,7 @@ from rollout_world import World, a_world
 from rollouts import ERRORS, METRICS, NOW, a_route
 
 FOLDER: Final = Path(__file__).parents[1] / "unit" / "rollout" / "stories"
-WORDS: Final = frozenset({"why", "held", "told"})
+WORDS: Final = frozenset({"why", "held", "told", "children", "stalled"})
 """Expectations that name a part of a sentence."""
 ENUMS: Final = {"no_data": Action, "undecided": Action, "foreign": ForeignWeights}
 
@@ -281,6 +282,7 @@ VERBS: Final[Mapping[str, Callable[[World, Any], None]]] = {
     "gateway_programs": _program,
     "route_refused": _set("route_refused"),
     "keeping_refused": _set("orphans_refused"),
+    "child_refused": _set("children_refused"),
     "per_second": _set("per_second"),
     "delete": _set("deleting"),
     "rival": _rival,
@@ -298,6 +300,16 @@ def _held(world: World) -> str:
     assert world.last is not None
     here = replace(world.last.here, memory=world.memory)
     return " | ".join([*signals.holders(here), signals.lacks(here) or ""])
+
+
+def _condition(kind: RolloutConditionType) -> Callable[[World], str]:
+    """Return what a condition says: `False: the API server refused …`."""
+
+    def look(world: World) -> str:
+        found = next(claim for claim in world.claims if claim.kind is kind)
+        return f"{found.value}: {found.message}"
+
+    return look
 
 
 EXPECTED: Final[Mapping[str, Callable[[World], Any]]] = {
@@ -328,5 +340,7 @@ EXPECTED: Final[Mapping[str, Callable[[World], Any]]] = {
     "lost": lambda world: world.lost,
     "conflict": lambda world: bool(world.last and world.last.here.conflict),
     "handed_back": lambda world: world.handed_back,
+    "children": _condition(RolloutConditionType.CHILDREN),
+    "stalled": _condition(RolloutConditionType.STALLED),
     "kept": lambda world: sorted(f"{child.kind} {child.name}" for child in world.orphans),
 }

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from distill_api.names import Label
-from distill_operator.plan.model import Manifest
+from distill_operator.plan.model import Manifest, RefusedChild
 from distill_operator.plan.rollout import judgement, record, turn
 from distill_operator.plan.rollout.conditions import Claim
 from distill_operator.plan.rollout.course import Outcome, State
@@ -25,6 +25,7 @@ from distill_operator.plan.rollout.model import (
     ObservedPod,
     ObservedRoute,
     OtherRollout,
+    Refusals,
     RouteEdit,
 )
 from distill_operator.plan.rollout.phases import Phase
@@ -70,6 +71,9 @@ class World:
     gateway_stuck: bool = False
     route_refused: bool = False
     orphans_refused: bool = False
+    children_refused: str | None = None
+    """What the API server says of the student's Deployment; None: it takes it."""
+    refused: Refusals = field(default_factory=Refusals)
     frozen: bool = False
     """Kubernetes brings no pod back."""
     forbids_route: bool = False
@@ -184,6 +188,7 @@ class World:
             student=self._arm(Arm.STUDENT),
             metrics=self._metrics() if read else ObservedMetrics(read=False),
             artifact=self.artifact,
+            refused=self.refused,
             others=self.others,
         )
 
@@ -277,12 +282,17 @@ class World:
 
     def _converge(self, plan: Turn) -> None:
         """Do what is done after the status: children, the route, finalizers."""
+        refused = []
         for child in plan.children.applied:
-            if child["kind"] == "Deployment" and child["metadata"]["name"] != "prober":
+            name = child["metadata"]["name"]
+            if self.children_refused and (child["kind"], name) == ("Deployment", BACKENDS.student):
+                refused.append(RefusedChild("Deployment", name, self.children_refused))
+            elif child["kind"] == "Deployment" and child["metadata"]["name"] != "prober":
                 arm = Arm(child["metadata"]["labels"][Label.COMPONENT])
                 self.deployments[arm] = child
         if self.route is None and plan.children.made and not self.forbids_route:
             self.route = replace(a_route(), bound=True)
+        self.refused = Refusals(tuple(refused))
         edit = plan.decided.edit
         if edit is not None and not self.route_refused:
             self._patch(edit)

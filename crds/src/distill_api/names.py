@@ -166,6 +166,7 @@ class RolloutConditionType(StrEnum):
     ROUTE = "RouteResolved"
     VERIFIED = "WeightVerified"
     TEACHER = "TeacherAvailable"
+    CHILDREN = "ChildrenApplied"
     CONFLICT = "Conflict"
     ROLLBACK_FAILED = "RollbackFailed"
 
@@ -213,6 +214,7 @@ class RolloutReason(StrEnum):
     ARM_READY = "Ready"
     NOT_READY = "NotReady"
     LET_GO = "LetGo"
+    APPLIED = "Applied"
     FOREIGN_WEIGHTS = "ForeignWeights"
     WEIGHTS_RESTORED = "WeightsRestored"
     NO_CONFLICT = "NoConflict"

@@ -122,6 +122,9 @@ ROLLOUT_MEANINGS: Final[Mapping[RolloutReason, Meaning]] = {
         "Bring the teacher back at once.",
     ),
     RolloutReason.LET_GO: Meaning("The teacher was kept long enough and let go.", _NOTHING),
+    RolloutReason.APPLIED: Meaning(
+        "The API server took every object that the rollout needs.", _NOTHING
+    ),
     RolloutReason.FOREIGN_WEIGHTS: Meaning(
         "Somebody else wrote the two weights and they are left so.",
         "Put them back, or change the rollout; tell GitOps to ignore the two weights.",

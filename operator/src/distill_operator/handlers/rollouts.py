@@ -105,7 +105,7 @@ class RolloutReconciler:
             metrics=self._hands.scrapes.take(rollout.uid, _mark(rollout.status)),
             artifact=found if self._routed else replace(found, problem=NO_GATEWAY_API, final=False),
             others=observe.others(body, store),
-            refused=self._refused.get(rollout.uid, Refusals()),
+            refused=self._refused.get(rollout.uid, Refusals(known=False)),
         )
 
     def _children(self, uid: str) -> list[Manifest]:
@@ -128,7 +128,7 @@ class RolloutReconciler:
 
     async def _told(self, seen: Subject, refused: Refusals, now: datetime) -> bool:
         """Tell what was refused once, and remember it; returns whether it is news to the plan."""
-        before = self._refused.get(seen.rollout.uid, Refusals())
+        before = self._refused.get(seen.rollout.uid, Refusals(known=False))
         self._refused[seen.rollout.uid] = refused
         fresh = [child for child in refused.children if child not in before.children]
         await self._hands.converger.warn(seen, fresh, now)

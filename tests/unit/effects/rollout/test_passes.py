@@ -1,7 +1,7 @@
 """A pass sees, decides and acts; the operator serves rollouts only where it can."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import pytest
@@ -48,6 +48,8 @@ class Api(Cluster):
         self.calls: list[str] = []
         self.patches: list[Manifest] = []
         self.conflict = False
+        self.refuses: str | None = None
+        """Kind that an admission plugin does not let pass."""
 
     def _fence(self) -> None:
         """Allow every write."""
@@ -66,6 +68,8 @@ class Api(Cluster):
             return known
         if request.verb == "PUT" and self.conflict:
             raise errors.Conflict("modified")
+        if request.kind.kind == self.refuses:
+            raise errors.Refused("violates PodSecurity")
         if isinstance(request.body, list | tuple):
             self.patches += request.body
         body = request.body if isinstance(request.body, dict) else {}
@@ -190,6 +194,24 @@ async def test_after_a_conflict_the_rollout_is_read_again() -> None:
     assert body is not None
     assert int(body["metadata"]["resourceVersion"]) >= 77
     assert not [c for c in room.api.calls if "deployments" in c]
+
+
+async def test_a_refused_child_is_a_condition_in_the_words_of_the_api_server() -> None:
+    room = a_room()
+    room.api.refuses = "Deployment"
+
+    assert await room.reconciler.turn(OWNER.uid) == timedelta(), "the plan has to hear of it"
+    await room.reconciler.turn(OWNER.uid)
+
+    said = {c["type"]: c for c in room.status["conditions"]}["ChildrenApplied"]
+    assert (said["status"], said["reason"]) == ("False", "ChildRefused")
+    assert said["message"].startswith("The API server refused Deployment minilm-")
+    assert said["message"].endswith("violates PodSecurity")
+    room.api.refuses = None
+    await Room(room.store).reconciler.turn(OWNER.uid)
+    kept = {c["type"]: c for c in room.status["conditions"]}["ChildrenApplied"]
+    assert kept == said, "a new operator has not tried yet, and knows no better"
+    await room.scrapes.close()
 
 
 async def test_without_the_gateway_api_a_rollout_waits_and_says_why() -> None:

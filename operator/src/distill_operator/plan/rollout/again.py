@@ -23,8 +23,8 @@ def look(decided: Outcome, settings: Settings, *, now: datetime) -> timedelta | 
         return WAITING
     if memory.phase not in RESTING:
         return settings.look_interval
-    if decided.edit is not None:
-        # A weight that is not there yet is written again: the API server may have refused it.
+    if decided.edit is not None or decided.here.refused.children:
+        # What is not there yet is tried again: the API server may take it by then.
         return WAITING
     return None if memory.phase is not Phase.ROLLED_BACK else _left(memory, now=now)
 

@@ -1,6 +1,6 @@
 """Conditions of a rollout: the truth about it, in the words of kstatus and of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
@@ -88,6 +88,7 @@ def _of_surroundings(decided: Outcome) -> tuple[Claim, ...]:
         _route(decided),
         _verified(decided),
         _teacher(decided),
+        _children(decided),
         _conflict(decided),
         _rollback_failed(decided),
     )
@@ -127,6 +128,19 @@ def _teacher(decided: Outcome) -> Claim:
         return _claim(Kind.TEACHER, "False", R.LET_GO, "The teacher was kept long enough")
     why = f": {teacher.trouble}" if teacher.trouble else ""
     return _claim(Kind.TEACHER, "False", R.NOT_READY, f"The teacher has no ready endpoint{why}")
+
+
+def _children(decided: Outcome) -> Claim:
+    said = signals.refusal(decided.here)
+    if said is None:
+        return _claim(Kind.CHILDREN, "True", R.APPLIED, "The API server refused nothing")
+    return _claim(Kind.CHILDREN, "False", R.CHILD_REFUSED, said)
+
+
+def carried(now: Sequence[Claim], before: Sequence[Claim], kind: Kind) -> tuple[Claim, ...]:
+    """Return the conditions with one of them as it was before, if it was there."""
+    old = next((claim for claim in before if claim.kind is kind), None)
+    return tuple(old if old is not None and claim.kind is kind else claim for claim in now)
 
 
 def _conflict(decided: Outcome) -> Claim:

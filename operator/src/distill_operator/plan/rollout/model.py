@@ -191,6 +191,9 @@ class OtherRollout:
 class Refusals:
     """What the API server would not take in the pass before."""
 
+    known: bool = field(default=True, kw_only=True)
+    """False: this operator has made no pass yet, and what an earlier one knew is in status."""
+
     children: tuple[RefusedChild, ...] = ()
     route: str | None = None
     """Its message where it refused the weights: a webhook, missing rights."""

@@ -90,6 +90,8 @@ def _overdue(here: Situation) -> str | None:
 def obstacle(here: Situation) -> str | None:
     """Return what keeps the weight from being verified, in a sentence; None where nothing does."""
     wishes = (
+        # Whatever else is missing may be missing for it.
+        refusal(here) if here.phase is Phase.PREPARING else None,
         here.route.missing or here.route.unready,
         _unprepared(here) if here.phase is Phase.PREPARING else None,
         _unanswered("student", here.student) if here.target > 0 else None,
@@ -98,6 +100,15 @@ def obstacle(here: Situation) -> str | None:
         _unwritten(here),
     )
     return next((said for said in wishes if said), None)
+
+
+def refusal(here: Situation) -> str | None:
+    """Return what the API server said about the first child that it refused."""
+    if not here.refused.children:
+        return None
+    first, *more = here.refused.children
+    others = f" (and {len(more)} more)" if more else ""
+    return f"the API server refused {first.kind} {first.name}{others}: {first.message}"
 
 
 def _unanswered(name: str, arm: ArmSight) -> str | None:
@@ -110,7 +121,8 @@ def _unwritten(here: Situation) -> str | None:
     if here.route.share == here.target:
         return None
     given, asked = (here.route.share or 0) / 10, here.target / 10
-    return f"the route gives the student {given:g}% of {asked:g}%"
+    why = _because(here.refused.route)
+    return f"the route gives the student {given:g}% of {asked:g}%{why}"
 
 
 def _unprepared(here: Situation) -> str | None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from distill_api.names import ROLLOUT_FINALIZER, RolloutReason
+from distill_api.names import ROLLOUT_FINALIZER, RolloutConditionType, RolloutReason
 
 from distill_operator.plan.rollout import again, children, conditions, course, deletion, news
 from distill_operator.plan.rollout.children import Children
@@ -60,6 +60,8 @@ def take(seen: Scene, settings: Settings, *, now: datetime) -> Turn:
     old, wanted = seen.rollout, seen.rollout.wanted
     decided = course.go(old.state, wanted.policy, _look(seen, wanted), settings, now=now)
     said = conditions.of(decided)
+    if not seen.refused.known:
+        said = conditions.carried(said, old.claims, RolloutConditionType.CHILDREN)
     writes = again.write(old.state, decided, (old.claims, said), settings, now=now)
     told = news.between(old.claims, said, decided, old.warned) if writes else ()
     leaving = deletion.of(decided, seen, wanted, settings, now=now)

@@ -181,6 +181,9 @@ def test_rights_for_rollouts_are_given_only_where_they_are_served(
     assert given["distilledmodelrollouts/status"] == {"get", "update"}
     assert settings.read(_environment(made)).server_image == "kubedistill/server:0.1.0"
     assert settings.read(_environment(objects)).server_image == ""
+    assert settings.read(_environment(made)).image_volumes is None
+    old = chart.render({"rollouts": {"enabled": True, "imageVolumes": "off"}})
+    assert settings.read(_environment(old)).image_volumes is False
     assert [n for n, r in _rules(made) if "*" in str(r)] == []
 
 

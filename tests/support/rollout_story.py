@@ -17,7 +17,7 @@ import yaml
 from distill_api.names import RolloutConditionType
 from distill_api.rollout_metrics import OnRegression
 from distill_api.rollout_policies import Action, ForeignWeights
-from distill_operator.plan.rollout import signals
+from distill_operator.plan.rollout import signals, words
 from distill_operator.plan.rollout.model import (
     Arm,
     ObservedArtifact,
@@ -30,7 +30,7 @@ from rollout_world import World, a_world
 from rollouts import ERRORS, METRICS, NOW, a_route
 
 FOLDER: Final = Path(__file__).parents[1] / "unit" / "rollout" / "stories"
-WORDS: Final = frozenset({"why", "held", "told", "children", "stalled"})
+WORDS: Final = frozenset({"why", "held", "told", "message", "children", "stalled"})
 """Expectations that name a part of a sentence."""
 ENUMS: Final = {"no_data": Action, "undecided": Action, "foreign": ForeignWeights}
 
@@ -74,9 +74,11 @@ def _begin(given: Mapping[str, Any]) -> World:
     if given.get("existing_route"):
         world.policy = replace(world.policy, owns_route=False)
         world.route = a_route()
-    if given.get("existing_teacher"):
-        world.sides[Arm.TEACHER].ours = False
-        world.sides[Arm.TEACHER].pods = [world._pod(Arm.TEACHER, "theirs") for _ in range(2)]
+    world.unroutable = given.get("unroutable")
+    for arm in Arm:
+        if given.get(f"existing_{arm}"):
+            world.sides[arm].ours = False
+            world.sides[arm].pods = [world._pod(arm, "theirs") for _ in range(2)]
     if "step" in given:
         world.to_step(given["step"])
     if "phase" in given:
@@ -282,6 +284,7 @@ VERBS: Final[Mapping[str, Callable[[World, Any], None]]] = {
     "gateway_programs": _program,
     "route_refused": _set("route_refused"),
     "keeping_refused": _set("orphans_refused"),
+    "unroutable": _set("unroutable"),
     "child_refused": _set("children_refused"),
     "per_second": _set("per_second"),
     "delete": _set("deleting"),
@@ -340,6 +343,7 @@ EXPECTED: Final[Mapping[str, Callable[[World], Any]]] = {
     "lost": lambda world: world.lost,
     "conflict": lambda world: bool(world.last and world.last.here.conflict),
     "handed_back": lambda world: world.handed_back,
+    "message": lambda world: words.decision(world.last) if world.last else "",
     "children": _condition(RolloutConditionType.CHILDREN),
     "stalled": _condition(RolloutConditionType.STALLED),
     "kept": lambda world: sorted(f"{child.kind} {child.name}" for child in world.orphans),

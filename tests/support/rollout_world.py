@@ -73,6 +73,7 @@ class World:
     orphans_refused: bool = False
     children_refused: str | None = None
     """What the API server says of the student's Deployment; None: it takes it."""
+    unroutable: str | None = None
     refused: Refusals = field(default_factory=Refusals)
     frozen: bool = False
     """Kubernetes brings no pod back."""
@@ -183,12 +184,13 @@ class World:
                 claims=self.claims,
                 warned=self.warned,
             ),
-            route=self.route,
+            route=self.route if self.unroutable is None else None,
             teacher=self._arm(Arm.TEACHER),
             student=self._arm(Arm.STUDENT),
             metrics=self._metrics() if read else ObservedMetrics(read=False),
             artifact=self.artifact,
             refused=self.refused,
+            unroutable=self.unroutable,
             others=self.others,
         )
 

@@ -12,6 +12,7 @@ from distill_operator.errors import BadSettings
 PREFIX: Final = "KUBEDISTILL_"
 """Kubernetes puts variables like KUBEDISTILL_PROGRESS_PORT, named after Services of the namespace,
 into every pod; none of ours may end in _PORT or _HOST."""
+SWITCH: Final = {"AUTO": None, "ON": True, "OFF": False}
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -47,6 +48,8 @@ class Settings:
     """Shortest pause between two status writes that only carry progress."""
     lost_node_seconds: float
     """How long pods stay on a node that does not answer."""
+    image_volumes: bool | None
+    """Whether pods can mount an image; None: the API server's version tells."""
     log_level: str
 
 
@@ -76,6 +79,7 @@ def read(env: Mapping[str, str] = os.environ) -> Settings:
         resync_seconds=reader.number(PREFIX + "RESYNC_SECONDS", 600, 10, 86400),
         progress_write_seconds=reader.number(PREFIX + "PROGRESS_WRITE_SECONDS", 5, 1, 3600),
         lost_node_seconds=reader.number(PREFIX + "LOST_NODE_SECONDS", 30, 0, 3600),
+        image_volumes=SWITCH.get(reader.choice(PREFIX + "IMAGE_VOLUMES", "AUTO", tuple(SWITCH))),
         log_level=reader.choice(PREFIX + "LOG_LEVEL", "INFO", LEVELS),
     )
     if reader.complaints:

@@ -26,6 +26,7 @@ def test_the_trainer_image_is_needed() -> None:
         ("LISTEN_METRICS", "70000", "a whole number from 0 to 65535"),
         ("RESYNC_SECONDS", "often", "a number of seconds from 10 to 86400"),
         ("LOG_LEVEL", "chatty", "one of DEBUG, INFO, WARNING, ERROR"),
+        ("IMAGE_VOLUMES", "perhaps", "one of AUTO, ON, OFF"),
         ("WATCH_NAMESPACES", "a, B!", "names of namespaces with commas"),
         ("PROGRESS_URL", "http://x/", "an https:// URL, or off"),
     ],

@@ -26,6 +26,8 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
 """JSON is YAML too, and a server of any version takes it under this name."""
+VERSION: Final = Kind("v1", "Info", "version")
+"""No kind of the API, but counted like one."""
 WRITER: Final[Mapping[str, str]] = {"fieldManager": names.FIELD_MANAGER}
 
 type Count = Callable[[str, str, str, float], None]
@@ -89,6 +91,10 @@ class Cluster:
         A consistent answer, but not a whole one: it only tells that a list would work.
         """
         await self._call(Request("GET", kind, kind.path(namespace), {"limit": "1"}))
+
+    async def version(self) -> Manifest:
+        """Return what the API server says of its own version."""
+        return await self._call(Request("GET", VERSION, "/version"))
 
     async def _pages(
         self, kind: Kind, namespace: str | None, *, labels: str, fields: str

@@ -20,6 +20,7 @@ from distill_operator.effects import installed
 from distill_operator.effects.cluster import Cluster
 from distill_operator.effects.connection import Connection
 from distill_operator.effects.converge import Converger
+from distill_operator.effects.installed import Installed
 from distill_operator.effects.kinds import CLAIM, DISTILLATION_JOB, DISTILLED_ROLLOUT, Kind
 from distill_operator.effects.leadership import Leadership
 from distill_operator.effects.lease import Election, Terms
@@ -29,9 +30,9 @@ from distill_operator.effects.rollout import observe
 from distill_operator.effects.rollout.converge import RolloutConverger
 from distill_operator.effects.rollout.scrapes import Scrapes
 from distill_operator.effects.store import Store, owner_uid, uid
-from distill_operator.effects.watches import Scope, Watches
+from distill_operator.effects.watches import Watches
 from distill_operator.effects.web import Probes, Pulse, application
-from distill_operator.handlers import rollouts, shell
+from distill_operator.handlers import shell
 from distill_operator.handlers.progress import Doors, ProgressEndpoint
 from distill_operator.handlers.reconcile import Reconciler
 from distill_operator.handlers.rollouts import Hands, RolloutReconciler
@@ -54,8 +55,10 @@ REIGN_SECONDS: Final = 0.5
 class App:
     """One replica of the operator."""
 
-    def __init__(self, settings: Settings, connection: Connection, scope: Scope) -> None:
+    def __init__(self, settings: Settings, connection: Connection, found: Installed) -> None:
+        scope = found.scope
         self.settings = settings
+        self.found = found
         self.metrics = Metrics()
         self.leadership = Leadership(time.monotonic)
         self.store = Store(scope.selectors)
@@ -92,9 +95,11 @@ class App:
         )
         hands = Hands(self.cluster, self.store, converger, self.scrapes)
         planning = rollout_model.Settings(
-            server_image=settings.server_image, prober_image=settings.server_image
+            server_image=settings.server_image,
+            prober_image=settings.server_image,
+            image_volumes=self.found.image_volumes,
         )
-        return RolloutReconciler(hands, planning, routed=rollouts.routed(self.store))
+        return RolloutReconciler(hands, planning, unroutable=self.found.lacking or None)
 
     def planning_settings(self) -> model.Settings:
         """Return what decisions depend on."""
@@ -191,11 +196,14 @@ async def run(settings: Settings) -> None:
     async with Connection() as connection:
         # Asked before there is anything to count with, and before anybody leads.
         asks = Cluster(connection, fence=lambda: None, count=lambda *_: None)
-        scope = await installed.scope(asks, settings.watch_namespaces)
-        app = App(settings, connection, scope)
+        found: Installed | None = await installed.look(
+            asks, settings.watch_namespaces, image_volumes=settings.image_volumes
+        )
         stop = asyncio.Event()
-        async with _serving(app):
-            await _until_stopped(app, stop)
+        while found is not None:
+            app = App(settings, connection, found)
+            async with _serving(app):
+                found = await _until_stopped(app, stop, installed.grown(asks, found))
 
 
 @contextlib.asynccontextmanager
@@ -213,9 +221,16 @@ async def _serving(app: App) -> AsyncIterator[None]:
         await runner.cleanup()
 
 
-async def _until_stopped(app: App, stop: asyncio.Event) -> None:
-    """Run every task until one fails or a signal comes; then stop writing before letting go."""
-    names: dict[str, Coroutine[Any, Any, None]] = {
+async def _until_stopped(
+    app: App, stop: asyncio.Event, grown: Coroutine[Any, Any, Installed]
+) -> Installed | None:
+    """Run every task until one fails or a signal comes; then stop writing before letting go.
+
+    Returns what there is by now where that is more than the app was made for: another one, which
+    watches all of it, takes over as after a restart. None: it is the end.
+    """
+    names: dict[str, Coroutine[Any, Any, Installed | None]] = {
+        "installed": grown,
         "pulse": app.pulse.run(),
         "lead": app.lead(),
         "resync": app.resync(),
@@ -225,7 +240,9 @@ async def _until_stopped(app: App, stop: asyncio.Event) -> None:
         "endpoint": app.progress.attract(app.leadership),
         "stop": _stopped(stop),
     }
-    ours = [asyncio.create_task(work, name=name) for name, work in names.items()]
+    ours: list[asyncio.Task[Installed | None]] = [
+        asyncio.create_task(work, name=name) for name, work in names.items()
+    ]
     quit_kopf = asyncio.Event()
     ours.append(asyncio.create_task(_kopf(app, quit_kopf, stop), name="kopf"))
     done, _ = await asyncio.wait(ours, return_when=asyncio.FIRST_COMPLETED)
@@ -235,8 +252,8 @@ async def _until_stopped(app: App, stop: asyncio.Event) -> None:
             task.cancel()
     await asyncio.wait(ours, timeout=STOP_SECONDS)
     await app.election.release()
-    for task in done:
-        task.result()
+    results = [task.result() for task in done]
+    return None if stop.is_set() else next((found for found in results if found), None)
 
 
 async def _stopped(stop: asyncio.Event) -> None:

@@ -1,9 +1,8 @@
 """One pass over one DistilledModelRollout: see, decide, act; what is interesting is in `plan`."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 from distill_api.rollout_status import RolloutStatus
 
@@ -11,8 +10,6 @@ from distill_operator import errors
 from distill_operator.effects.cluster import Cluster
 from distill_operator.effects.kinds import (
     DISTILLED_ROLLOUT,
-    GATEWAY_SELECTORS,
-    HTTP_ROUTE,
     MADE_BY_ROLLOUT,
 )
 from distill_operator.effects.ours import key
@@ -29,11 +26,6 @@ from distill_operator.plan.rollout.rollout import Observed, ObservedRollout, Pla
 
 log = logging.getLogger(__name__)
 
-NO_GATEWAY_API: Final = (
-    f"the Gateway API ({HTTP_ROUTE.api_version}) is not installed in this cluster, so no traffic"
-    " can be moved: install it, then start the operator again"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Hands:
@@ -48,12 +40,12 @@ class Hands:
 class RolloutReconciler:
     """Runs passes; keeps no truth of its own: what it remembers is found out again."""
 
-    def __init__(self, hands: Hands, settings: Settings, *, routed: bool) -> None:
+    def __init__(self, hands: Hands, settings: Settings, *, unroutable: str | None) -> None:
         self._hands = hands
         self._arms = Arms(hands.cluster, hands.store)
         self._settings = settings
-        self._routed = routed
-        """The Gateway API is there."""
+        self._unroutable = unroutable
+        """Why no route can be seen or moved; None: they are watched."""
         self._refused: dict[str, Refusals] = {}
 
     def knows(self, uid: str) -> bool:
@@ -96,14 +88,14 @@ class RolloutReconciler:
         if spec is None:
             return Observed(rollout)
         looks = {side.arm: arms.look(side) for side in sides}
-        found = artifact.look(spec, rollout.namespace, store)
         return Observed(
             rollout=rollout,
             route=route.look(observe.owner(body), spec, store),
             teacher=looks[Arm.TEACHER],
             student=looks[Arm.STUDENT],
             metrics=self._hands.scrapes.take(rollout.uid, _mark(rollout.status)),
-            artifact=found if self._routed else replace(found, problem=NO_GATEWAY_API, final=False),
+            artifact=artifact.look(spec, rollout.namespace, store),
+            unroutable=self._unroutable,
             others=observe.others(body, store),
             refused=self._refused.get(rollout.uid, Refusals(known=False)),
         )
@@ -138,8 +130,3 @@ class RolloutReconciler:
 def _mark(status: RolloutStatus) -> object:
     """Return what numbers have to be about: those from before a transition say nothing after it."""
     return None if status.transition is None else status.transition.id
-
-
-def routed(store: Store) -> bool:
-    """Tell whether routes and gateways are watched."""
-    return all(store.watches(kind) for kind in GATEWAY_SELECTORS)

@@ -136,6 +136,18 @@ async def test_a_refused_child_is_reported_and_the_rest_goes_on() -> None:
     assert f"PATCH httproutes/{OWNER.name}" in spy.calls
 
 
+async def test_a_cluster_that_drops_image_volumes_is_told_with_what_to_set() -> None:
+    def trouble(request: Request) -> None:
+        if request.kind.plural == "deployments" and request.verb == "PATCH":
+            raise errors.Refused(
+                "spec.template.spec.volumes[1]: Required value: must specify a volume type"
+            )
+
+    refused = await converger(Spy(trouble)).converge(seen(), FULL, NOW)
+
+    assert refused.children[0].message.endswith("Set rollouts.imageVolumes to off")
+
+
 async def test_what_was_applied_is_applied_again_only_when_it_or_the_object_changed() -> None:
     spy = Spy()
     hand = converger(spy)

@@ -8,23 +8,20 @@ import pytest
 import rollout_bodies as bodies
 from distill_api.names import ROLLOUT_FINALIZER, RolloutPhase
 from distill_operator import errors
-from distill_operator.effects import installed
 from distill_operator.effects.cluster import Cluster, Request
 from distill_operator.effects.kinds import (
     DISTILLATION_JOB,
     DISTILLED_ROLLOUT,
     ENDPOINT_SLICE,
-    GATEWAY_SELECTORS,
     HTTP_ROUTE,
     ROLLOUT_SELECTORS,
-    SELECTORS,
     Kind,
 )
 from distill_operator.effects.rollout import artifact, observe
 from distill_operator.effects.rollout.converge import RolloutConverger
 from distill_operator.effects.rollout.scrapes import Scrapes
 from distill_operator.effects.store import Store
-from distill_operator.handlers.rollouts import Hands, RolloutReconciler, routed
+from distill_operator.handlers.rollouts import Hands, RolloutReconciler
 from distill_operator.plan.model import Manifest
 from distill_operator.plan.rollout import record
 from distill_operator.plan.rollout import rollout as planning
@@ -83,7 +80,7 @@ class Api(Cluster):
 class Room:
     """A reconciler over a store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, unroutable: str | None = None) -> None:
         self.store = store
         self.api = Api(store)
 
@@ -93,7 +90,7 @@ class Room:
         self.scrapes = Scrapes(lambda _: None)
         converger = RolloutConverger(self.api, remember, reporter="test")
         hands = Hands(self.api, store, converger, self.scrapes)
-        self.reconciler = RolloutReconciler(hands, SETTINGS, routed=routed(store))
+        self.reconciler = RolloutReconciler(hands, SETTINGS, unroutable=unroutable)
 
     @property
     def status(self) -> Manifest:
@@ -116,7 +113,7 @@ def a_room(*, route_kinds: bool = True) -> Room:
         for body in bodies.a_world().all(kind):
             store.put(kind, body)
     store.put(DISTILLATION_JOB, the_job())
-    return Room(store)
+    return Room(store, unroutable=None if route_kinds else "httproutes are not installed")
 
 
 def a_serving_room(share: int = 50) -> Room:
@@ -220,47 +217,4 @@ async def test_without_the_gateway_api_a_rollout_waits_and_says_why() -> None:
     await room.reconciler.turn(OWNER.uid)
 
     assert room.status["phase"] == "Pending"
-    assert "the Gateway API (gateway.networking.k8s.io/v1) is not installed" in str(room.status)
-
-
-class Served(Cluster):
-    """Answers lists of some kinds; others are not there or not ours to read."""
-
-    def __init__(self, missing: set[str], forbidden: set[str]) -> None:
-        self.missing, self.forbidden = missing, forbidden
-        self.asked: list[str] = []
-
-    async def _call(self, request: Request) -> Manifest:
-        self.asked.append(request.path)
-        if request.kind.plural in self.missing:
-            raise errors.Missing("404")
-        if request.kind.plural in self.forbidden:
-            raise errors.Refused("403")
-        return {}
-
-
-@pytest.mark.parametrize(
-    ("missing", "forbidden", "expected"),
-    [
-        (set(), set(), ROLLOUT_SELECTORS | GATEWAY_SELECTORS),
-        ({"distilledmodelrollouts"}, set(), SELECTORS),
-        (set(), {"distilledmodelrollouts"}, SELECTORS),
-        (set(), {"endpointslices"}, SELECTORS),
-        ({"httproutes", "gateways"}, set(), ROLLOUT_SELECTORS),
-        (set(), {"gateways"}, ROLLOUT_SELECTORS),
-    ],
-)
-async def test_what_is_watched_is_what_is_there_and_may_be_read(
-    missing: set[str], forbidden: set[str], expected: dict[Kind, str]
-) -> None:
-    asks = Served(missing, forbidden)
-    found = await installed.scope(asks, ("team-a",))
-
-    assert found.selectors == expected
-    assert found.namespaces == ("team-a",)
-    assert all("/namespaces/team-a/" in path for path in asks.asked)
-
-
-async def test_without_jobs_the_operator_does_not_start() -> None:
-    with pytest.raises(errors.BadSettings, match="apply the folder crds/ first"):
-        await installed.scope(Served({"distillationjobs"}, set()), ())
+    assert "httproutes are not installed" in room.status["message"]

@@ -13,7 +13,12 @@ from distill_api.names import Reason
 from distill_operator import errors
 from distill_operator.effects import observe
 from distill_operator.effects.cluster import Cluster
-from distill_operator.effects.kinds import DISTILLED_ROLLOUT, HTTP_ROUTE, MADE_BY_ROLLOUT
+from distill_operator.effects.kinds import (
+    DEPLOYMENT,
+    DISTILLED_ROLLOUT,
+    HTTP_ROUTE,
+    MADE_BY_ROLLOUT,
+)
 from distill_operator.effects.ours import Hand, Key, Remember, Whole, key, require_alike
 from distill_operator.plan.model import Manifest, News, RefusedChild
 from distill_operator.plan.rollout.model import Refusals, RouteEdit
@@ -23,6 +28,8 @@ log = logging.getLogger(__name__)
 
 type Act = Callable[[Subject, Manifest], Awaitable[None]]
 
+NO_VOLUME: Final = "must specify a volume type"
+"""What the API server says where it drops an image volume, as its feature gate is off."""
 STOPS: Final = (errors.Conflict, errors.NotLeading)
 """What ends a pass at once: it was planned from something that holds no more."""
 
@@ -243,6 +250,8 @@ def _bound(seen: Subject, child: Manifest) -> bool:
 def _sentence(child: Manifest, error: errors.Refused) -> str:
     if child["kind"] == HTTP_ROUTE.kind and isinstance(error, errors.Missing):
         return f"{error}. Is the Gateway API ({HTTP_ROUTE.api_version}) installed?"
+    if child["kind"] == DEPLOYMENT.kind and NO_VOLUME in str(error):
+        return f"{error}. Does Kubernetes lack image volumes? Set rollouts.imageVolumes to off"
     return str(error)
 
 

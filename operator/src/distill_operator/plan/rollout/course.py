@@ -32,7 +32,7 @@ from distill_operator.plan.rollout.model import (
 from distill_operator.plan.rollout.phases import MEASURED, RESTING, Phase, Signal
 from distill_operator.plan.rollout.policy import Policy
 from distill_operator.plan.rollout.situation import Situation
-from distill_operator.plan.rollout.traffic import Backends
+from distill_operator.plan.rollout.traffic import Backends, RouteSight
 from distill_operator.statistics import split
 
 
@@ -52,6 +52,8 @@ class Look:
     deleting: bool = False
     rival: str | None = None
     refused: Refusals = field(default_factory=Refusals)
+    unroutable: str | None = None
+    """Why no route can be seen at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ def _situation(memory: Memory, policy: Policy, look: Look, told: Judgement) -> S
     return Situation(
         memory=memory,
         policy=policy,
-        route=traffic.look(look.route, look.backends, owns=policy.owns_route),
+        route=_route(look, policy),
         student=student,
         teacher=teacher,
         judgement=told,
@@ -143,7 +145,14 @@ def _situation(memory: Memory, policy: Policy, look: Look, told: Judgement) -> S
         rival=look.rival,
         mismatch=mismatch(memory),
         refused=look.refused,
+        unroutable=look.unroutable,
     )
+
+
+def _route(look: Look, policy: Policy) -> RouteSight:
+    if look.unroutable is not None:
+        return RouteSight(missing=look.unroutable)
+    return traffic.look(look.route, look.backends, owns=policy.owns_route)
 
 
 def mismatch(memory: Memory) -> str | None:
@@ -194,7 +203,8 @@ def _found(here: Situation) -> Lived:
 def _excused(here: Situation) -> bool:
     """Tell whether the rollout waits through no fault of its own: that uses up no deadline."""
     dead_teacher = here.phase is not Phase.PREPARING and here.teacher.ready == 0
-    return dead_teacher or here.conflict or here.mismatch is not None
+    unseen = here.mismatch is not None or here.unroutable is not None
+    return dead_teacher or here.conflict or unseen
 
 
 def _weighed(decided: Outcome, look: Look) -> Outcome:

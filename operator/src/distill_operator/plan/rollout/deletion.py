@@ -46,7 +46,7 @@ def _settled(decided: Outcome, settings: Settings, *, now: datetime) -> str | No
     if memory.phase is not Phase.DELETING:
         return None
     wanted = targets.target(memory, here.policy)
-    if wanted is None or here.route.missing:
+    if wanted is None or (here.route.missing and not here.unroutable):
         return "No traffic was the rollout's any more"
     if here.route.share == wanted and here.route.carried:
         return f"The student keeps {wanted / 10:g}% of the traffic, verified"
@@ -60,11 +60,13 @@ def _too_late(decided: Outcome, settings: Settings, *, now: datetime) -> str | N
         limit = max(limit, decided.here.policy.progress_deadline)
     if not _over(decided.state.memory, limit, now=now):
         return None
-    share = decided.here.route.share or 0
-    why = decided.here.refused.route or decided.here.route.unready or "the weight did not change"
+    here = decided.here
+    if here.unroutable:
+        return f"{GAVE_UP} handing traffic back: {here.unroutable}. Look at the weights by hand"
+    why = here.refused.route or here.route.unready or "the weight did not change"
     return (
         f"{GAVE_UP} handing traffic back ({why}): the route still gives the student"
-        f" {share / 10:g}%. Correct its weights by hand"
+        f" {(here.route.share or 0) / 10:g}%. Correct its weights by hand"
     )
 
 
@@ -88,13 +90,15 @@ def heirs(decided: Outcome, wanted: Wanted) -> Iterator[Child]:
     """
     if _untried(decided.state.memory):
         return
-    route, runs = decided.here.route, wanted.runs
+    here, runs = decided.here, wanted.runs
+    # Where no route can be seen, anybody may serve.
+    named, reached = (runs, runs) if here.unroutable else (here.route.named, here.route.reached)
     for arm in Arm:
-        if arm in runs & route.named:
+        if arm in runs & named:
             yield Child("Service", wanted.backends.of(arm))
-        if arm in runs & route.reached:
+        if arm in runs & reached:
             yield Child("Deployment", wanted.backends.of(arm))
-    if wanted.route is not None and route.reached:
+    if wanted.route is not None and reached:
         yield Child("HTTPRoute", wanted.route.name)
 
 

@@ -211,6 +211,8 @@ class Sights:
     others: tuple[OtherRollout, ...] = ()
     """Other rollouts on the same rule."""
     refused: Refusals = field(default_factory=Refusals)
+    unroutable: str | None = None
+    """Why no route can be seen at all: the Gateway API is missing, or the right to read it."""
 
 
 @dataclass(frozen=True, slots=True)

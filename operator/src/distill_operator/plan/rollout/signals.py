@@ -139,6 +139,8 @@ def _because(trouble: str | None) -> str:
 
 def _returned(here: Situation) -> str | None:
     """Hold only what is verified: a gateway that has not taken the weight over still sends."""
+    if here.unroutable:
+        return None
     if Arm.STUDENT in here.route.reached or (here.route.missing is None and here.route.unready):
         return None
     return "The student has no traffic any more, verified"
@@ -202,7 +204,7 @@ def _resumed(here: Situation) -> str | None:
 def _accepted(here: Situation) -> str | None:
     if here.revision is None or _broken(here) or here.policy.commands.paused:
         return None
-    if here.route.missing and not here.policy.owns_route:
+    if here.unroutable or (here.route.missing and not here.policy.owns_route):
         return None
     return f"The student is {here.artifact.uri or 'behind its Service'}"
 

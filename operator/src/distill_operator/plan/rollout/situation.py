@@ -34,6 +34,8 @@ class Situation:
     mismatch: str | None = None
     """The measured split is not the configured one, as a sentence."""
     refused: Refusals = field(default_factory=Refusals)
+    unroutable: str | None = None
+    """Why no route can be seen: nothing that is missing proves anything then."""
 
     @property
     def phase(self) -> Phase:

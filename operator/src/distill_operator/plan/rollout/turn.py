@@ -90,6 +90,7 @@ def _look(seen: Scene, wanted: Wanted) -> Look:
         deleting=seen.rollout.deleting,
         rival=_rival(seen),
         refused=seen.refused,
+        unroutable=seen.unroutable,
     )
 
 

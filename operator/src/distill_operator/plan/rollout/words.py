@@ -25,6 +25,7 @@ def _pending(decided: Outcome) -> str:
     here = decided.here
     wishes = (
         "spec.paused is true" if here.policy.commands.paused else None,
+        here.unroutable,
         here.artifact.problem,
         here.route.missing if not here.policy.owns_route else None,
     )

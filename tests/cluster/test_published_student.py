@@ -10,10 +10,10 @@ import pytest
 from devcluster import Cluster
 from distill_api.names import Stage
 from distill_api.wire import Report
-from distill_trainer import registry
+from distill_common import registry
+from distill_common.registry import Client
 from distill_trainer.context import Context
 from distill_trainer.publishing import pull
-from distill_trainer.registry import Client
 from distill_trainer.stages import publish
 from trainer import a_context, a_task, a_trained_student
 

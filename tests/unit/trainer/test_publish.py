@@ -9,10 +9,10 @@ import pytest
 from distill_api.names import Reason, Stage
 from distill_api.outcome import OciTarget
 from distill_api.status import EvaluationStatus, Speed
+from distill_common.registry import RegistryError
 from distill_trainer.context import Context
 from distill_trainer.errors import BadInput, TryAgain
 from distill_trainer.publishing import layer, to_oci
-from distill_trainer.registry import RegistryError
 from distill_trainer.stages import publish
 from http_faults import Answer, Call, serving
 from trainer import a_context, a_task, a_trained_student

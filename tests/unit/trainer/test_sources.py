@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from distill_api.names import Reason
 from distill_api.sources import ModelSource, SecretRef
-from distill_trainer import registry
+from distill_common import registry
 from distill_trainer.errors import BadInput, TryAgain
 from distill_trainer.secrets import Secrets
 from distill_trainer.sources import archives, fetching, models, volumes
@@ -269,7 +269,7 @@ def test_the_answer_of_a_registry_decides_the_retry(
 def test_a_registry_that_is_away_is_asked_three_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("distill_trainer.registry.time.sleep", lambda _: None)
+    monkeypatch.setattr("distill_common.registry.time.sleep", lambda _: None)
     uri = f"oci://127.0.0.1:{a_closed_port()}/data/rows:v1"
     with pytest.raises(TryAgain, match="connection refused"):
         fetching.fetch(a_request(tmp_path, uri, plain_http=True))

@@ -9,13 +9,13 @@ from typing import IO, Any, Final
 
 from distill_api.names import Reason
 from distill_api.outcome import OciTarget
+from distill_common import registry
+from distill_common.registry import Client, Reference, RegistryError
 
-from distill_trainer import registry
 from distill_trainer.errors import BadInput, TrainerError, TryAgain
 from distill_trainer.publishing import layer as layers
 from distill_trainer.publishing.layer import Layer
 from distill_trainer.publishing.target import Parcel, Published
-from distill_trainer.registry import Client, Reference, RegistryError
 from distill_trainer.sources.oci import docker_config
 
 ARTIFACT_TYPE: Final = "application/vnd.kubedistill.model.v1+json"

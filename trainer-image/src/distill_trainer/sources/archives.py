@@ -1,49 +1,19 @@
-"""Unpacks archives from outside without letting them write elsewhere."""
+"""Archives of a job's sources: what is broken or unsafe is bad input."""
 
-import tarfile
-import zipfile
 from pathlib import Path
 
 from distill_api.names import Reason
+from distill_common import archives
+from distill_common.archives import is_archive
 
 from distill_trainer.errors import BadInput
 
-SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
-
-
-def is_archive(name: str) -> bool:
-    """Tell by its name whether a file is an archive that we unpack."""
-    return name.lower().endswith(SUFFIXES)
+__all__ = ["is_archive", "unpack"]
 
 
 def unpack(archive: Path, into: Path) -> None:
-    """Unpack a tar or zip file; raises BadInput where it is broken or reaches outside.
-
-    tarfile's "data" filter refuses absolute names, `..`, links that lead out, and devices.
-    """
+    """Unpack a tar or zip file; raises BadInput where it is broken or reaches outside."""
     try:
-        if zipfile.is_zipfile(archive):
-            _unzip(archive, into)
-        else:
-            with tarfile.open(archive) as tar:
-                tar.extractall(into, filter="data")
-    except tarfile.FilterError as error:
-        raise BadInput(
-            Reason.BAD_DATA, f"{archive.name} was not unpacked, an entry is unsafe: {error}"
-        ) from error
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError) as error:
-        raise BadInput(
-            Reason.BAD_DATA, f"{archive.name} is not a tar or zip archive that can be read: {error}"
-        ) from error
-
-
-def _unzip(archive: Path, into: Path) -> None:
-    with zipfile.ZipFile(archive) as file:
-        for entry in file.infolist():
-            target = (into / entry.filename).resolve()
-            if not target.is_relative_to(into.resolve()):
-                raise BadInput(
-                    Reason.BAD_DATA,
-                    f"{archive.name} was not unpacked: {entry.filename} lies outside",
-                )
-        file.extractall(into)  # noqa: S202 - every name was checked above
+        archives.unpack(archive, into)
+    except archives.BadArchive as error:
+        raise BadInput(Reason.BAD_DATA, str(error)) from error

@@ -1,21 +1,19 @@
 """Sources in an OCI registry: artifacts of plain files, and images with tar layers."""
 
-import hashlib
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
+from distill_api.names import Reason
 from distill_api.sources import SecretRef
+from distill_common import artifacts, registry
+from distill_common.archives import BadArchive
+from distill_common.registry import Client, RegistryError
 
-from distill_trainer import registry
-from distill_trainer.errors import TrainerError
-from distill_trainer.registry import Client, Reference, RegistryError
+from distill_trainer.errors import BadInput, TrainerError
 from distill_trainer.secrets import Secrets
-from distill_trainer.sources import archives
 from distill_trainer.sources.request import Fetched, Request
 
-TITLE: Final = "org.opencontainers.image.title"
 DOCKER_CONFIG: Final = ".dockerconfigjson"
 
 
@@ -28,12 +26,13 @@ def fetch(request: Request) -> Fetched:
     with docker_config(request.secrets, request.secret) as config:
         client = Client(reference.host, plain_http=request.plain_http, config=config.path)
         try:
-            manifest, digest = registry.manifest(client, reference)
-            layers = _layers(manifest, request)
-            pinned = Reference(reference.host, reference.repository, None, digest)
-            _pull(client, pinned, layers, request)
+            digest = artifacts.pull(client, reference, request.into, request.tell)
         except RegistryError as error:
             raise classify(request, error) from error
+        except artifacts.NoLayers as error:
+            raise request.missing(str(error)) from error
+        except BadArchive as error:
+            raise BadInput(Reason.BAD_DATA, str(error)) from error
     return Fetched(request.into, digest)
 
 
@@ -44,64 +43,6 @@ def classify(request: Request, error: RegistryError) -> TrainerError:
     if error.status == 404:
         return request.missing(str(error))
     return request.unreachable(str(error))
-
-
-def _layers(manifest: Mapping[str, Any], request: Request) -> list[dict[str, Any]]:
-    if "layers" not in manifest:
-        raise request.missing("it is an index of several images; name one of them by its digest")
-    layers: list[dict[str, Any]] = manifest["layers"]
-    return layers
-
-
-def _pull(
-    client: Client, reference: Reference, layers: list[dict[str, Any]], request: Request
-) -> None:
-    total = sum(int(layer["size"]) for layer in layers)
-    done = 0
-    for number, layer in enumerate(layers):
-        blob = request.into / f".layer-{number}"
-        done = _download(client, reference, layer, blob, (request, done, total))
-        _place(layer, blob, request.into)
-
-
-def _download(
-    client: Client,
-    reference: Reference,
-    layer: Mapping[str, Any],
-    blob: Path,
-    told: tuple[Request, int, int],
-) -> int:
-    """Download a layer and check its digest; returns the bytes done so far."""
-    request, done, total = told
-    url = f"{client.prefix}://{reference.container.get_blob_url(layer['digest'])}"
-    response = client.do_request(url, stream=True)
-    registry.check(response)
-    hasher = hashlib.sha256()
-    with blob.open("wb") as file:
-        for chunk in response.iter_content(registry.CHUNK):
-            file.write(chunk)
-            hasher.update(chunk)
-            done += len(chunk)
-            request.tell(done, total)
-    if f"sha256:{hasher.hexdigest()}" != layer["digest"]:
-        raise RegistryError(0, f"layer {layer['digest']} arrived damaged")
-    return done
-
-
-def _place(layer: Mapping[str, Any], blob: Path, into: Path) -> None:
-    """Unpack a tar layer, or give a plain layer the file name that it carries."""
-    if "tar" in layer.get("mediaType", ""):
-        archives.unpack(blob, into)
-        blob.unlink()
-        return
-    title = (layer.get("annotations") or {}).get(TITLE) or layer["digest"].replace(":", "-")
-    name = Path(*[part for part in Path(title).parts if part not in {"/", "..", "."}])
-    target = into / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    blob.rename(target)
-    if archives.is_archive(target.name):
-        archives.unpack(target, target.parent)
-        target.unlink()
 
 
 class _Config:

@@ -67,18 +67,42 @@ def test_only_living_processes_are_remembered():
     assert again.evidence.rates["errors"].student.all_requests == 25
 
 
-def test_pairs_are_taken_in_once_and_a_new_prober_begins_anew():
-    def look(before: Evidence, total: int, uid: str = "p1") -> Evidence:
-        pairs = tuple((0.8, 0.8) for _ in range(min(total, 50)))
-        seen = ObservedMetrics(scores=(PairedScores("quality", uid, pairs, total),))
-        return evidence.take(before, seen, POLICIES, EPOCH, now=LATER).evidence
+def pairs(total: int, uid: str = "p1", *, failed: tuple[int, ...] = ()) -> PairedScores:
+    numbers = tuple(n for n in range(1, total + 1) if n not in failed)
+    return PairedScores("quality", uid, ((0.8, 0.8),) * len(numbers), numbers, total)
 
-    first = look(Evidence(), 20)
-    assert first.qualities["quality"].sums.pairs == 20
-    assert look(first, 20).qualities["quality"].sums.pairs == 20
-    more = look(first, 25)
-    assert more.qualities["quality"].sums.pairs == 25
-    assert look(more, 10, "p2").qualities["quality"].sums.pairs == 35
+
+def scored(before: Evidence, seen: PairedScores) -> Evidence:
+    look = ObservedMetrics(scores=(seen,))
+    return evidence.take(before, look, POLICIES, EPOCH, now=LATER).evidence
+
+
+def taken_pairs(found: Evidence) -> int:
+    return found.qualities["quality"].sums.pairs
+
+
+def test_pairs_are_taken_in_once_and_those_of_other_models_are_new_ones():
+    first = scored(Evidence(), pairs(20))
+    assert taken_pairs(first) == 20
+    assert taken_pairs(scored(first, pairs(20))) == 20
+    more = scored(first, pairs(25))
+    assert taken_pairs(more) == 25
+    assert taken_pairs(scored(more, pairs(10, "p2"))) == 35
+
+
+def test_a_prober_that_starts_again_brings_nothing_until_it_is_as_far_as_before():
+    before = scored(Evidence(), pairs(20))
+    again = scored(before, pairs(5))
+    assert taken_pairs(again) == 20
+    assert taken_pairs(scored(again, pairs(15))) == 20
+    assert taken_pairs(scored(again, pairs(22))) == 22
+
+
+def test_failed_queries_leave_gaps_that_count_for_nothing():
+    before = scored(Evidence(), pairs(10, failed=(9, 10)))
+    assert taken_pairs(before) == 8
+    # A look that was begun before the last one was taken in has the same pairs once more.
+    assert taken_pairs(scored(before, pairs(12, failed=(9, 11)))) == 9
 
 
 def test_a_metric_that_is_not_measured_has_no_verdict_and_keeps_its_evidence():

@@ -162,16 +162,20 @@ def _qualities(
 
 
 def _new(before: Evidence, entry: PairedScores) -> tuple[tuple[float, float], ...]:
-    """Return the pairs that were not taken in before; those lost in between stay lost."""
+    """Return the pairs that were not taken in before; a query is one sample, however often sent."""
+    done = _done(before, entry)
+    pairs = zip(entry.numbers, entry.scores, strict=True)
+    return tuple(pair for number, pair in pairs if number > done)
+
+
+def _done(before: Evidence, entry: PairedScores) -> int:
     known = before.positions.get(entry.metric)
-    if known is None or known.probe_uid != entry.probe_uid:
-        return entry.scores
-    fresh = max(0, entry.total - known.total)
-    return entry.scores[-fresh:] if fresh else ()
+    return known.total if known is not None and known.probe_uid == entry.probe_uid else 0
 
 
 def _positions(before: Evidence, scores: Iterable[PairedScores]) -> Mapping[str, Position]:
-    told = {entry.metric: Position(entry.probe_uid, entry.total) for entry in scores}
+    # A prober that was started again has not yet come as far as the one before it.
+    told = {s.metric: Position(s.probe_uid, max(s.total, _done(before, s))) for s in scores}
     return {**before.positions, **told}
 
 

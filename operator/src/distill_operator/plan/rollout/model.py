@@ -139,15 +139,18 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class PairedScores:
-    """Totals of paired scores of one quality metric, as the prober exposes them."""
+    """Paired scores of one quality metric, as the prober hands them over."""
 
     metric: str
     probe_uid: str
-    """Pod and start of the prober: another one begins at zero."""
+    """Of what was compared: queries, measures and both models. A prober that is started again
+    sends the same queries in the same order, so its pairs are not new ones."""
     scores: tuple[tuple[float, float], ...]
-    """Student and teacher, each 0 to 1, oldest first, that were not handed over before."""
+    """Student and teacher, each 0 to 1, in the order of their numbers."""
+    numbers: tuple[int, ...]
+    """Of the query of each pair, from 1 and rising; those of failed queries are missing."""
     total: int
-    """Pairs scored since that prober started, the last of `scores` included."""
+    """Queries that are done with: no pair of these numbers will follow."""
 
 
 @dataclass(frozen=True, slots=True)

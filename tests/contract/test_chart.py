@@ -178,7 +178,7 @@ def test_rights_for_rollouts_are_given_only_where_they_are_served(
     assert given["httproutes"] == given["deployments"] == given["services"]
     assert given["services"] == read | {"create", "patch", "delete"}
     assert given["distilledmodelrollouts"] == read | {"patch"}
-    assert given["distilledmodelrollouts/status"] == {"get", "update"}
+    assert given["distilledmodelrollouts/status"] == {"update"}
     assert settings.read(_environment(made)).server_image == "kubedistill/server:0.1.0"
     assert settings.read(_environment(objects)).server_image == ""
     assert settings.read(_environment(made)).image_volumes is None

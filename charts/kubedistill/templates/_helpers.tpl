@@ -93,7 +93,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
   verbs: [get, list, watch, patch]
 - apiGroups: [kubedistill.io]
   resources: [distilledmodelrollouts/status]
-  verbs: [get, update]
+  verbs: [update]
 - apiGroups: [kubedistill.io]
   resources: [distilledmodelrollouts/finalizers]
   verbs: [update]
@@ -108,7 +108,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
   verbs: [get, list, watch]
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes]
-  # create and delete: a route of the rollout's own; patch: two weights of any
+  # create and delete: a route of the rollout's own; patch: two weights of any, and what is kept
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gateways]

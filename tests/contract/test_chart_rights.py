@@ -40,8 +40,8 @@ type Right = tuple[str, str, str]
 
 def _rights(request: Request) -> Iterator[Right]:
     """Yield what the API server asks for before it lets a request through."""
-    parts = request.path.partition(f"/{request.kind.plural}")[2].strip("/").split("/")
-    name, sub = parts[0], parts[1] if len(parts) > 1 else ""
+    parts = request.path.split("/")
+    name, sub, *_ = [*parts[parts.index(request.kind.plural) + 1 :], "", ""]
     resource = f"{request.kind.plural}/{sub}" if sub else request.kind.plural
     verbs = VERBS.get(request.verb, set())
     if request.verb == "GET":

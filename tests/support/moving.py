@@ -24,18 +24,21 @@ from examples.embedding import fixtures
 NAME: Final = "mini"
 HOSTNAME: Final = "mini.example.com"
 FAULT: Final = "/scratch/fault"
+SEARCHED: Final = "/artifact/models:/opt/kubedistill/app:/opt/kubedistill/serving"
+"""PYTHONPATH: the image's own, after the model's folder."""
 SMALL: Final = {"requests": {"cpu": "20m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
 
-# Lies beside the student's model and is imported only where the test's PYTHONPATH says so: the
-# server is the real one, and while the file is there every second batch of it fails.
+# Lies beside the student's model and is imported only where the test's PYTHONPATH says so. The
+# server is the real one; while the file is there, or the variable set, every second batch fails.
 SWITCH: Final = f"""
-import itertools, pathlib
+import itertools, os, pathlib
 from distill_server.models.served import Served
 
 turns, good = itertools.count(), Served.compute
 
 def compute(self, batch):
-    if pathlib.Path("{FAULT}").exists() and next(turns) % 2:
+    broken = os.environ.get("FAULT") or pathlib.Path("{FAULT}").exists()
+    if broken and next(turns) % 2:
         raise RuntimeError("a fault that the test has injected")
     return good(self, batch)
 
@@ -87,7 +90,7 @@ class Scene(Namespace):
 
     def _body(self, spec: dict[str, Any]) -> dict[str, Any]:
         uri, _, digest = self.models.student.partition("@")
-        env = [{"name": "PYTHONPATH", "value": "/artifact/models"}]
+        env = [{"name": "PYTHONPATH", "value": SEARCHED}]
         wanted = {
             "component": "Embedding",
             "artifact": {"uri": uri, "digest": digest, "plainHttp": True},

@@ -23,7 +23,8 @@ class _Answers(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         time.sleep(0.02)
-        good = self.path == "/good" and body == b"text" and self.headers["x-name"] == "value"
+        sent = (body, self.headers["x-name"], self.headers["host"])
+        good = self.path == "/good" and sent == (b"text", "value", "a.example.com")
         self.send_response(200 if good else 503)
         self.send_header("content-length", "0")
         self.end_headers()
@@ -46,7 +47,9 @@ def address() -> Iterator[str]:
 @built
 def test_each_request_of_the_cycle_has_its_outcome(address: str) -> None:
     cycle = [
-        traffic.Request(f"{address}/{path}", "POST", {"x-name": "value"}, b"text")
+        traffic.Request(
+            f"{address}/{path}", "POST", {"x-name": "value", "host": "a.example.com"}, b"text"
+        )
         for path in ("good", "bad")
     ]
     began = time.time()

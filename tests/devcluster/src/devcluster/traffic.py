@@ -140,7 +140,8 @@ def _target(request: Request) -> str:
     target = {
         "method": request.method,
         "url": request.url,
-        "header": {name: [value] for name, value in request.headers.items()},
+        # In the usual letters, as Vegeta looks for `Host` and no other spelling.
+        "header": {name.title(): [value] for name, value in request.headers.items()},
         "body": base64.b64encode(request.body).decode(),
     }
     # Vegeta does not see a last line without its end.

@@ -7,7 +7,7 @@ import random
 import signal
 import time
 from collections.abc import AsyncIterator, Coroutine
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from distill_operator.effects.metrics import Metrics
 from distill_operator.effects.queue import WorkQueue
 from distill_operator.effects.rollout import observe
 from distill_operator.effects.rollout.converge import RolloutConverger
+from distill_operator.effects.rollout.numbers import RolloutNumbers
 from distill_operator.effects.rollout.scrapes import Scrapes
 from distill_operator.effects.store import Store, owner_uid, uid
 from distill_operator.effects.watches import Watches
@@ -87,6 +88,8 @@ class App:
             depth=lambda: self.queue.depth,
             ages=self.watches.ages,
         )
+        if self.store.watches(DISTILLED_ROLLOUT):
+            self.metrics.registry.register(self._numbers())
 
     def _rollouts(self) -> RolloutReconciler:
         settings = self.settings
@@ -100,6 +103,13 @@ class App:
             image_volumes=self.found.image_volumes,
         )
         return RolloutReconciler(hands, planning, unroutable=self.found.lacking or None)
+
+    def _numbers(self) -> RolloutNumbers:
+        return RolloutNumbers(
+            lambda: self.store.all(DISTILLED_ROLLOUT),
+            leading=lambda: self.leadership.held,
+            since=datetime.now(UTC),
+        )
 
     def planning_settings(self) -> model.Settings:
         """Return what decisions depend on."""

@@ -23,11 +23,15 @@ from devcluster import (
     state,
     store,
 )
-from devcluster.components import Context, containerd, registry
+from devcluster.addons import gateway
+from devcluster.components import Context, containerd, prometheus, registry
 from devcluster.errors import ClusterError, NotOurs
 from devcluster.paths import Paths
 from devcluster.process import Running
 from devcluster.state import Description
+
+VARIABLES = ("KUBEDISTILL_REGISTRY", "KUBEDISTILL_GATEWAY_CLASS", "KUBEDISTILL_PROMETHEUS")
+"""What `env` says of the add-ons, and what is read beside a foreign cluster's KUBECONFIG."""
 
 
 def say_to_stderr(sentence: str) -> None:
@@ -44,6 +48,10 @@ class Cluster:
     """host:port of the registry, the same for host, nodes and pods; empty where there is none."""
     paths: Paths | None
     """Files of our own cluster; None for a foreign one."""
+    gateway_class: str = ""
+    """GatewayClass for tests; empty where no gateway is known."""
+    prometheus: str = ""
+    """URL of Prometheus, the same for host and pods; empty where there is none."""
 
     @classmethod
     def attach_or_up(cls, nodes: int = 1, addons: Iterable[str] = ()) -> "Cluster":
@@ -51,16 +59,22 @@ class Cluster:
         ours = paths.default()
         given = os.environ.get("KUBECONFIG")
         if given and Path(given).absolute() != ours.kubeconfig.absolute():
-            return cls(Path(given), os.environ.get("KUBEDISTILL_REGISTRY", ""), None)
+            told = (os.environ.get(name, "") for name in VARIABLES)
+            return cls(Path(given), next(told), None, *told)
         return up(nodes=nodes, wanted=addons)
 
     @classmethod
     def attach(cls) -> "Cluster":
         """Our running cluster; raise when it is not up."""
         ours = paths.default()
-        description = _describe(ours)
-        address = registry.ADDRESS if "registry" in description.addons else ""
-        return cls(ours.kubeconfig, address, ours)
+        known = _describe(ours).addons
+        return cls(
+            ours.kubeconfig,
+            registry.ADDRESS if "registry" in known else "",
+            ours,
+            gateway.CLASS if "gateway" in known else "",
+            prometheus.URL if "prometheus" in known else "",
+        )
 
     @property
     def description(self) -> Description:
@@ -70,7 +84,9 @@ class Cluster:
     @property
     def environment(self) -> dict[str, str]:
         """Variables that let programs of this machine use the cluster."""
-        tools = {"KUBECONFIG": str(self.kubeconfig), "KUBEDISTILL_REGISTRY": self.registry}
+        values = (self.registry, self.gateway_class, self.prometheus)
+        known = {name: value for name, value in zip(VARIABLES, values, strict=True) if value}
+        tools = {"KUBECONFIG": str(self.kubeconfig), VARIABLES[0]: self.registry, **known}
         if self.paths is None:
             return tools
         return {**tools, "PATH": self.description.binaries.search_path("kubernetes", "helm")}
@@ -148,9 +164,8 @@ def up(
         if known is None:
             _require_vacant(ours)
             undo.callback(_tear_down, ours)
-            folders = {name: str(folder) for name, folder in binaries.folders.items()}
-            known = Description((), (), folders)
-        description = known.grown(names, chosen)
+            known = Description((), (), {})
+        description = known.knowing(binaries.folders).grown(names, chosen)
         attempt = raising.Raising(Context(ours, description.binaries), undo, say)
         new = frozenset(description.nodes) - frozenset(known.nodes)
         raising.bring_up(attempt, description, new=new)

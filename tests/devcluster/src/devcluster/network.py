@@ -28,12 +28,14 @@ def raise_bridge() -> list[Command]:
 def attach(node: str, pid: int) -> list[Command]:
     """Commands on the host that connect the node whose first process is `pid`."""
     mine, host_end = str(addresses.node_address(node)), link(node)
+    services, order = str(addresses.SERVICES), str(addresses.node_number(node))
     return [
         _ip("link", "add", host_end, "type", "veth", "peer", "name", "eth0", "netns", str(pid)),
         _ip("link", "set", host_end, "master", BRIDGE, "up"),
         *_inside(node, enter=("nsenter", "--target", str(pid), "--net")),
-        # Lets the host reach pods.
+        # Let the host reach pods, and services by the kube-proxy of any node: the lowest counts.
         _ip("route", "replace", str(addresses.pod_range(node)), "via", mine, "dev", BRIDGE),
+        _ip("route", "replace", services, "via", mine, "dev", BRIDGE, "metric", order),
     ]
 
 

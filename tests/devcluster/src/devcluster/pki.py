@@ -38,6 +38,7 @@ SUBJECTS = {
     "kube-proxy": Subject("system:kube-proxy"),
     "coredns": Subject("coredns"),
     "local-path-provisioner": Subject("local-path-provisioner"),
+    "prometheus": Subject("prometheus"),
 }
 KUBECONFIGS = (
     "admin",
@@ -46,6 +47,7 @@ KUBECONFIGS = (
     "kube-proxy",
     "coredns",
     "local-path-provisioner",
+    "prometheus",
 )
 
 

@@ -29,6 +29,7 @@ SCHEDULER = Port(LOOPBACK, 10259)
 DNS = Port(str(addresses.HOST), 53)
 DNS_READY = Port(LOOPBACK, 18181)
 REGISTRY = Port(str(addresses.HOST), 5000)
+PROMETHEUS = Port(str(addresses.HOST), 9090)
 
 # On each node's own address.
 KUBELET = 10250

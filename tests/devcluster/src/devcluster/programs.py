@@ -17,6 +17,11 @@ MODULES = Path(__file__).parents[2] / "go"
 KUBERNETES_VERSION = "v1.36.3"
 _VERSION = "k8s.io/component-base/version"
 _CONTAINERD = "github.com/containerd/containerd/v2/cmd"
+_GATEWAY = "github.com/envoyproxy/gateway"
+GATEWAY_VERSION = "v1.9.1"
+PROMETHEUS_VERSION = "3.16.0"
+CHART = "chart"
+"""Where a program's folder keeps its chart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,8 @@ class Program:
     cgo: bool = False
     binary: str = ""
     """Name of the only binary, where the package's folder name would not say it."""
+    chart: str = ""
+    """Folder of the Helm chart that the program's module carries; it is kept beside the binary."""
 
 
 PROGRAMS = (
@@ -69,6 +76,25 @@ PROGRAMS = (
         "local-path-provisioner",
         ("github.com/rancher/local-path-provisioner",),
         binary="local-path-provisioner",
+    ),
+    Program(
+        "envoy-gateway",
+        (f"{_GATEWAY}/cmd/envoy-gateway",),
+        linker_flags=(
+            f"-s -w -X {_GATEWAY}/internal/cmd/version.envoyGatewayVersion={GATEWAY_VERSION}"
+        ),
+        binary="envoy-gateway",
+        chart="charts/gateway-helm",
+    ),
+    Program(
+        "prometheus",
+        ("github.com/prometheus/prometheus/cmd/prometheus",),
+        linker_flags=(
+            f"-s -w -X github.com/prometheus/common/version.Version={PROMETHEUS_VERSION}"
+        ),
+        # Of two dozen service discoveries only ours: the clouds' client libraries are half of it.
+        tags="remove_all_sd,enable_kubernetes_sd",
+        binary="prometheus",
     ),
     # Requests for tests and the demo; no part of the cluster.
     Program("vegeta", ("github.com/tsenart/vegeta/v12",), binary="vegeta"),
@@ -133,6 +159,8 @@ def _build_one(program: Program, cache: Path, go_version: str, say: Callable[[st
     draft = Path(tempfile.mkdtemp(dir=cache, prefix=f".{program.name}-"))
     try:
         _go(command(program, draft), module, cgo=program.cgo)
+        if program.chart:
+            _keep_chart(program, module, draft / CHART)
         draft.chmod(0o755)
         draft.rename(folder)
     finally:
@@ -145,7 +173,16 @@ def _pins(module: Path) -> tuple[Path, Path]:
     return module / "go.mod", module / "go.sum"
 
 
-def _go(argv: tuple[str, ...], module: Path, *, cgo: bool) -> None:
+def _keep_chart(program: Program, module: Path, copy: Path) -> None:
+    """Copy the chart out of the module cache, so that a cluster needs the built programs only."""
+    where = _go(("go", "list", "-f", "{{.Module.Dir}}", program.packages[0]), module)
+    shutil.copytree(Path(where.strip()) / program.chart, copy)
+    # Everything in the module cache is read-only.
+    for path in (copy, *copy.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def _go(argv: tuple[str, ...], module: Path, *, cgo: bool = False) -> str:
     env = {**os.environ, "CGO_ENABLED": str(int(cgo)), "GOFLAGS": "", "GOWORK": "off"}
     done = subprocess.run(argv, cwd=module, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -153,6 +190,7 @@ def _go(argv: tuple[str, ...], module: Path, *, cgo: bool) -> None:
             f"`{' '.join(argv)}` in {module} ended with exit status {done.returncode}:\n"
             f"{done.stderr[-3000:]}"
         )
+    return done.stdout
 
 
 def _go_version() -> str:

@@ -35,6 +35,7 @@ from devcluster.components import (
 )
 from devcluster.errors import ClusterError
 from devcluster.process import Running
+from devcluster.site import Site
 from devcluster.state import Description
 
 MANIFESTS = Path(__file__).parent / "manifests"
@@ -89,6 +90,8 @@ def bring_up(raising: Raising, description: Description, *, new: frozenset[str])
         waiting += start_node_parts(raising, node, enter, new=node in new)
     wait_healthy(waiting)
     wait_ready(context, description.nodes)
+    stores = tuple(containerd.ctr(context, enter) for _, enter in holders)
+    addons.install(Site(context, stores, say), description.addons)
 
 
 def start_holder(raising: Raising, node: str) -> tuple[str, ...]:
@@ -166,7 +169,7 @@ def _helpers(context: Context, description: Description) -> list[Component]:
         scheduler.component(context),
         coredns.component(context, upstream=_has_name_server()),
         provisioner.component(context),
-        *(addons.AVAILABLE[name](context) for name in description.addons),
+        *addons.components(context, description.addons),
     ]
 
 

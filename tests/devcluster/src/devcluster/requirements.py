@@ -16,6 +16,8 @@ PROGRAMS = {
     "unshare": "util-linux",
     "mount": "mount",
     "busybox": "busybox-static",
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
 }
 
 

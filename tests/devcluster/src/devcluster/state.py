@@ -1,6 +1,7 @@
 """What is written down about the running cluster, so that another process can attach to it."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -30,6 +31,13 @@ class Description:
     @property
     def binaries(self) -> Binaries:
         return Binaries({name: Path(folder) for name, folder in self.folders.items()})
+
+    def knowing(self, folders: Mapping[str, Path]) -> "Description":
+        """Return the same cluster with programs that it did not need before.
+
+        Of those that it has it keeps its own: a cluster never runs two versions of one program.
+        """
+        return replace(self, folders={n: str(f) for n, f in folders.items()} | self.folders)
 
     def grown(self, nodes: tuple[str, ...], addons: frozenset[str]) -> "Description":
         """Return the same cluster with at least these nodes and add-ons."""

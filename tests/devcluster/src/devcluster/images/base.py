@@ -3,10 +3,20 @@
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from devcluster.images import recipe
 from devcluster.images.buildah import Buildah, BuildFailed
+
+
+def ensure(buildah: Buildah, say: Callable[[str], None]) -> str:
+    """Return the base image's name; make the image when it is not there yet."""
+    reference = recipe.base()
+    if not buildah.has(reference):
+        say(f"building {reference}: a minimal Debian, a minute or two")
+        build(buildah, reference)
+    return reference
 
 
 def build(buildah: Buildah, reference: str) -> None:

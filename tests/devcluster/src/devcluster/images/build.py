@@ -65,9 +65,7 @@ def dependencies(
     target = places.layout(names.dependencies)
     if not layout.complete(target):
         buildah = Buildah(places.storage)
-        if not buildah.has(names.base):
-            say(f"building {names.base}: a minimal Debian, a minute or two")
-            base.build(buildah, names.base)
+        base.ensure(buildah, say)
         say(f"building {names.dependencies}: downloads and compiles, some minutes")
         plan = Build(
             names.dependencies,

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from devcluster.errors import ClusterError
+
 CERTIFICATES = Path("/etc/ssl/certs")
 
 
-class BuildFailed(Exception):
+class BuildFailed(ClusterError):
     """A build command failed; its last lines are in the message."""
 
 

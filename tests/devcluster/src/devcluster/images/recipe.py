@@ -114,14 +114,20 @@ def dependencies_part(dockerfile: str) -> str:
     return rest.partition("\nFROM ")[0]
 
 
+def base() -> str:
+    """Name the base below all images by what it is made of."""
+    words = (BASE_SUITE, *BASE_PACKAGES, *BASE_LEFT_OUT)
+    return f"{REPOSITORY}/base:{digest(Path(), (), *words)}"
+
+
 def names(image: Image, root: Path) -> Names:
     """Name the image by its inputs: the same inputs have the same name on every machine."""
-    base = digest(root, (), BASE_SUITE, *BASE_PACKAGES, *BASE_LEFT_OUT)
+    lowest = base()
     stage = dependencies_part((root / image.dockerfile).read_text())
-    below = digest(root, image.dependencies, base, stage)
+    below = digest(root, image.dependencies, lowest.rpartition(":")[2], stage)
     top = digest(root, (image.dockerfile, *image.code), below)
     return Names(
-        base=f"{REPOSITORY}/base:{base}",
+        base=lowest,
         dependencies=f"{REPOSITORY}/{image.shares or image.name}-dependencies:{below}",
         image=f"{REPOSITORY}/{image.name}:{top}",
     )

@@ -38,7 +38,6 @@ SUBJECTS = {
     "kube-proxy": Subject("system:kube-proxy"),
     "coredns": Subject("coredns"),
     "local-path-provisioner": Subject("local-path-provisioner"),
-    "prometheus": Subject("prometheus"),
 }
 KUBECONFIGS = (
     "admin",
@@ -47,8 +46,9 @@ KUBECONFIGS = (
     "kube-proxy",
     "coredns",
     "local-path-provisioner",
-    "prometheus",
 )
+# Also for a cluster that was raised before its add-on existed.
+ADDONS = ("prometheus",)
 
 
 def kubelet_subject(node: str) -> Subject:
@@ -59,8 +59,18 @@ def kubelet_subject(node: str) -> Subject:
 
 def ensure(folder: Path) -> None:
     """Write the control plane's certificates and kubeconfigs unless they are there."""
-    if (folder / "complete").exists():
-        return
+    if not (folder / "complete").exists():
+        _write_all(folder)
+    for name in ADDONS:
+        _ensure_client(folder, name, Subject(name))
+
+
+def ensure_node(folder: Path, node: str) -> None:
+    """Write one kubelet's certificate and kubeconfig unless they are there."""
+    _ensure_client(folder, node, kubelet_subject(node))
+
+
+def _write_all(folder: Path) -> None:
     now = dt.datetime.now(dt.UTC)
     ca, front_proxy = (certs.authority(f"devcluster-{n}", now=now) for n in ("ca", "front-proxy"))
     certs.write(folder, "ca", ca)
@@ -75,13 +85,11 @@ def ensure(folder: Path) -> None:
     (folder / "complete").touch()
 
 
-def ensure_node(folder: Path, node: str) -> None:
-    """Write one kubelet's certificate and kubeconfig unless they are there."""
-    if not (folder / f"{node}.kubeconfig").exists():
+def _ensure_client(folder: Path, name: str, subject: Subject) -> None:
+    if not (folder / f"{name}.kubeconfig").exists():
         now = dt.datetime.now(dt.UTC)
-        pair = certs.issue(certs.read(folder, "ca"), kubelet_subject(node), now=now)
-        certs.write(folder, node, pair)
-        write_kubeconfig(folder, node)
+        certs.write(folder, name, certs.issue(certs.read(folder, "ca"), subject, now=now))
+        write_kubeconfig(folder, name)
 
 
 def write_kubeconfig(folder: Path, name: str) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from distill_server import __main__ as program
+from distill_server import process as program
 from distill_server.draining import DrainingServer
 from distill_server.settings import Settings
 

@@ -68,7 +68,7 @@ def _download(
 def _place(layer: Mapping[str, Any], blob: Path, into: Path) -> None:
     """Unpack a tar layer, or give a plain layer the file name that it carries."""
     if "tar" in layer.get("mediaType", ""):
-        archives.unpack(blob, into)
+        archives.unpack_layer(blob, into)
         blob.unlink()
         return
     title = (layer.get("annotations") or {}).get(TITLE) or layer["digest"].replace(":", "-")

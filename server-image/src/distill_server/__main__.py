@@ -1,75 +1,13 @@
-"""The process: settings, model, port, drain, exit status."""
+"""The process: SIGTERM from the first moment on, then everything else."""
 
-import logging
 import sys
 
-import uvicorn
-from distill_api.names import Exit
-from pydantic import ValidationError
-from pydantic_settings import CliApp
+from distill_server import stopping
 
-from distill_server.api import application
-from distill_server.api.observing import HANDLERS
-from distill_server.draining import Drain, DrainingServer
-from distill_server.errors import BadModel
-from distill_server.models import served
-from distill_server.service import Service
-from distill_server.settings import Settings
-from distill_server.telemetry import Telemetry
+# The first thing of all: a process 1 ignores SIGTERM until it has a handler.
+stopping.at_once()
 
-log = logging.getLogger("distill_server")
-
-
-def prepare(settings: Settings) -> DrainingServer:
-    """Open the model and make the server around it; BadModel when it cannot be served."""
-    model = served.open_model(settings)
-    telemetry = Telemetry(settings, HANDLERS)
-    telemetry.serving(
-        model=settings.served_model_name,
-        runtime=settings.runtime.value,
-        kind="Reranker" if model.reranker else "Embedding",
-        digest=model.identity.content,
-        weights=model.identity.weights,
-    )
-    drain = Drain(settings.drain_seconds)
-    app = application.build(Service(settings, model, telemetry, drain))
-    # Access logs are the gateway's; requests hold users' texts, which belong in no log.
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        access_log=False,
-        log_config=None,
-        http="httptools",
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.timeout_seconds) + 1,
-    )
-    return DrainingServer(config, drain)
-
-
-def main(words: list[str]) -> int:
-    """Serve until told to stop; 0 after a drain, 78 for what trying again cannot help."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        server = prepare(CliApp.run(Settings, cli_args=words))
-    except ValidationError as error:
-        return _give_up(
-            "; ".join(
-                f"{'.'.join(map(str, found['loc'])) or 'settings'}: {found['msg']}"
-                for found in error.errors(include_url=False)
-            )
-        )
-    except BadModel as error:
-        return _give_up(error.sentence)
-    server.run()
-    return 0 if server.started else 1
-
-
-def _give_up(sentence: str) -> int:
-    """Say why, as the last line of the log, where Kubernetes shows it."""
-    log.error("%s", sentence)
-    return Exit.GIVE_UP
-
+from distill_server import process  # noqa: E402 - libraries take seconds to import
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(process.main(sys.argv[1:]))

@@ -15,8 +15,12 @@ from distill_server.draining import Drain
 from distill_server.errors import BadRequest, UnknownModel
 from distill_server.models.served import Served
 from distill_server.models.tokenizing import Text
+from distill_server.once import Once
 from distill_server.settings import Settings
 from distill_server.telemetry import Telemetry
+
+VOTES_KEPT = 10_000
+"""Answers whose vote is remembered, so that a vote sent again is no second one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Service:
             most=settings.max_queue,
             wait_seconds=settings.max_wait_ms / 1000,
         )
+        self.voters = Once(VOTES_KEPT)
         # One thread: tokenizers keep their truncation as state and refuse to be shared.
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
 

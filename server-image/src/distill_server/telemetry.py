@@ -31,6 +31,8 @@ class Telemetry:
     def __init__(self, settings: Settings, handlers: Iterable[str]) -> None:
         self.registry = CollectorRegistry()
         self.arm = settings.arm
+        self.digest = ""
+        """Of the model that is served."""
         self._boundaries = boundaries(settings.latency_limits_ms)
         self._users = self._traffic("", "Requests of users")
         self._probes = self._traffic("probe_", "Requests of the prober")
@@ -75,6 +77,7 @@ class Telemetry:
 
     def serving(self, **labels: str) -> None:
         """Say what is served; labels: model, runtime, kind, digest, weights."""
+        self.digest = labels["digest"]
         self._info.labels(**labels, variant=self.arm).set(1)
 
     def _begin(self, handler: str) -> None:

@@ -54,6 +54,7 @@ async def metrics(request: Request) -> Response:
 
 
 async def feedback(service: Service, body: Feedback, _request: Request) -> Response:
-    """Count a vote for the arm that gave the answer."""
-    service.telemetry.vote(body.value, body.variant or service.settings.arm)
+    """Count a vote for the arm that gave the answer; sent again by a retry, it is the same one."""
+    if service.voters.first(body.id):
+        service.telemetry.vote(body.value, body.variant or service.settings.arm)
     return Response(status_code=204)

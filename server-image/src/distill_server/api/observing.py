@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from distill_api.names import VARIANT_HEADER
+from distill_api.probing import DIGEST_HEADER, PROBE_HEADER
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,8 +15,6 @@ from distill_server.draining import Drain
 from distill_server.telemetry import Telemetry
 
 REQUEST_ID: Final = "x-request-id"
-PROBE_HEADER: Final = "x-kubedistill-probe"
-"""`true` on the prober's requests, which are no user's."""
 SAFE: Final = re.compile(r"[\x21-\x7e]{1,128}")
 COUNTED: Final[Mapping[str, str]] = {
     "/v1/embeddings": "/v1/embeddings",
@@ -40,7 +39,7 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, send, self._telemetry.arm, self._drain)
+        exchange = _Exchange(scope, send, self._telemetry, self._drain)
         handler = handler_of(scope["path"])
         if handler is None:
             await self._app(scope, receive, exchange.send)
@@ -58,22 +57,23 @@ class Observed:
 class _Exchange:
     """One request with its answer."""
 
-    def __init__(self, scope: Scope, send: Send, arm: str, drain: Drain) -> None:
+    def __init__(self, scope: Scope, send: Send, telemetry: Telemetry, drain: Drain) -> None:
         headers = Headers(scope=scope)
         own = headers.get(REQUEST_ID, "")
         self._id = own if SAFE.fullmatch(own) else secrets.token_hex(16)
         self.probe = headers.get(PROBE_HEADER, "").lower() == "true"
         self.status = 500  # what a caller sees who gets no answer at all
-        self._send, self._arm, self._drain = send, arm, drain
+        self._send, self._telemetry, self._drain = send, telemetry, drain
         scope.setdefault("state", {})["request_id"] = self._id
 
     async def send(self, message: Message) -> None:
-        """Add id and arm to the answer, and let connections end while the server drains."""
+        """Add id, arm and model to the answer, and let connections end while the server drains."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID] = self._id
-            headers[VARIANT_HEADER] = self._arm
+            headers[VARIANT_HEADER] = self._telemetry.arm
+            headers[DIGEST_HEADER] = self._telemetry.digest
             if self._drain.begun:
                 headers["connection"] = "close"
         await self._send(message)

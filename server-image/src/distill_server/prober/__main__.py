@@ -1,0 +1,13 @@
+"""The prober's process: flags, port, SIGTERM, exit status."""
+
+import sys
+
+from distill_server import stopping
+
+# The first thing of all: a process 1 ignores SIGTERM until it has a handler.
+stopping.at_once()
+
+from distill_server.prober import process  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(process.main(sys.argv[1:]))

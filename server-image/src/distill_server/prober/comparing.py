@@ -1,0 +1,106 @@
+"""How an arm ranks the candidates of a query: embeddings are searched, rerankers asked."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill_server.prober import scoring
+from distill_server.prober.arms import UNNAMED, Arm, Numbers
+from distill_server.prober.material import Material, Query
+
+BATCH: Final = 16
+"""Documents embedded in a request; the arms serve users meanwhile, so one at a time."""
+SAME: Final = 0.999
+"""Cosine of a document's vectors from the same model; batches change the last digits only."""
+
+type Tell = Callable[[str], None]
+
+
+class ModelChanged(Exception):
+    """An arm answers with another model than before."""
+
+    def __init__(self, arm: str, sentence: str = "answers with another model") -> None:
+        super().__init__(f"the {arm} {sentence}")
+        self.arm = arm
+
+
+class Ranker(Protocol):
+    """One arm with everything that it has to know before it is asked."""
+
+    digest: str
+    """Of its model."""
+
+    async def score(self, query: Query) -> NDArray[np.float32]:
+        """Return [candidates] in their order. Raises ArmFailed, or ModelChanged."""
+
+
+async def prepare(arm: Arm, material: Material, component: str, tell: Tell) -> Ranker:
+    """Make an arm's ranker: for embeddings every document is embedded first."""
+    if component == "Reranker":
+        query = material.queries[0]
+        texts = [material.documents[row] for row in material.candidates(query)[:1]]
+        answer = await arm.rerank(query.text, texts)
+        return Reranked(arm, material, answer.digest)
+    return await _embedded(arm, material, tell)
+
+
+async def _embedded(arm: Arm, material: Material, tell: Tell) -> Ranker:
+    texts = material.documents
+    found: list[Numbers] = []
+    digests: set[str] = set()
+    for begin in range(0, len(texts), BATCH):
+        tell(f"{begin} of {len(texts)} documents are embedded by the {arm.name}")
+        began = asyncio.get_running_loop().time()
+        answer = await arm.embed(texts[begin : begin + BATCH], "document")
+        found.append(answer.values)
+        digests.add(answer.digest)
+        if len(digests) > 1:
+            raise ModelChanged(arm.name, "has replicas with different models")
+        # As long as it took: the arm's users keep half of it.
+        await asyncio.sleep(asyncio.get_running_loop().time() - began)
+    if len({rows.shape[1] for rows in found}) > 1:
+        raise ModelChanged(arm.name, "gives vectors of several widths")
+    return Searched(arm, material, scoring.unit(np.concatenate(found)), digests.pop())
+
+
+class Searched:
+    """An embedding model with the vectors of all documents."""
+
+    def __init__(self, arm: Arm, material: Material, vectors: Numbers, digest: str) -> None:
+        self._arm, self._material, self._vectors, self.digest = arm, material, vectors, digest
+
+    async def score(self, query: Query) -> NDArray[np.float32]:
+        """Return the cosines of the candidates."""
+        answer = await self._arm.embed([query.text], "query")
+        vector = answer.values[0]
+        if answer.digest != self.digest or vector.shape != self._vectors.shape[1:]:
+            raise ModelChanged(self._arm.name)
+        if self.digest == UNNAMED:
+            await self._refuse_another()
+        return scoring.cosines(vector, self._vectors[self._material.candidates(query)])
+
+    async def _refuse_another(self) -> None:
+        """Compare a document's vector with the one of before, where the server names no model."""
+        answer = await self._arm.embed([self._material.documents[0]], "document")
+        if answer.values.shape[1:] != self._vectors.shape[1:]:
+            raise ModelChanged(self._arm.name)
+        if float(scoring.unit(answer.values[0]) @ self._vectors[0]) < SAME:
+            raise ModelChanged(self._arm.name)
+
+
+class Reranked:
+    """A reranker."""
+
+    def __init__(self, arm: Arm, material: Material, digest: str) -> None:
+        self._arm, self._material, self.digest = arm, material, digest
+
+    async def score(self, query: Query) -> NDArray[np.float32]:
+        """Return the scores of the candidates."""
+        texts = [self._material.documents[row] for row in self._material.candidates(query)]
+        answer = await self._arm.rerank(query.text, texts)
+        if answer.digest != self.digest:
+            raise ModelChanged(self._arm.name)
+        return answer.values

@@ -1,0 +1,76 @@
+"""What the prober answers: whether it has its queries, its counters, its pairs."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from distill_api.probing import PAIRS_PATH
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from distill_server.prober.probe import Probe
+
+log = logging.getLogger(__name__)
+
+
+def build(probe: Probe, ended: Callable[[], None]) -> Starlette:
+    """Return the application; the work goes on from its start to its end.
+
+    ended: called when the work has ended by itself, which is a fault.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        work = asyncio.create_task(probe.run(), name="probe")
+        work.add_done_callback(lambda done: None if done.cancelled() else _broken(done, ended))
+        yield
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+    app = Starlette(
+        routes=[
+            Route("/healthz", health),
+            Route("/metrics", metrics),
+            Route(PAIRS_PATH, pairs),
+        ],
+        lifespan=lifespan,
+    )
+    app.state.probe = probe
+    return app
+
+
+def _broken(work: asyncio.Task[None], ended: Callable[[], None]) -> None:
+    log.error("the prober has failed", exc_info=work.exception())
+    ended()
+
+
+async def health(request: Request) -> Response:
+    """Say whether there are queries to send."""
+    probe: Probe = request.app.state.probe
+    if probe.material is None:
+        return PlainTextResponse(f"{probe.doing}\n", 503)
+    return PlainTextResponse("ok\n")
+
+
+async def metrics(request: Request) -> Response:
+    """Write the counters in Prometheus' text format."""
+    probe: Probe = request.app.state.probe
+    text = generate_latest(probe.telemetry.registry)
+    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+async def pairs(request: Request) -> Response:
+    """Hand over the pairs after a number; 503 with what is being done while there are none yet."""
+    probe: Probe = request.app.state.probe
+    given = request.query_params.get("after", "0")
+    if not given.isdecimal():
+        return PlainTextResponse(f"after is {given!r}: expected the number of a query\n", 400)
+    if probe.ledger is None:
+        return PlainTextResponse(f"no pairs yet: {probe.doing}\n", 503)
+    found = probe.ledger.after(int(given), probe.failing)
+    return Response(found.model_dump_json(by_alias=True), media_type="application/json")

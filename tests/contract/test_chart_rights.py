@@ -12,9 +12,11 @@ from distill_api.rollout_status import RolloutStatus
 from distill_operator import errors
 from distill_operator.effects.cluster import APPLY_PATCH, Request
 from distill_operator.effects.kinds import (
+    DISTILLATION_JOB,
     DISTILLED_ROLLOUT,
     GATEWAY_SELECTORS,
     HTTP_ROUTE,
+    MADE_BY_ROLLOUT,
     ROLLOUT_SELECTORS,
 )
 from distill_operator.effects.rollout.arms import Arms
@@ -134,6 +136,14 @@ async def test_every_call_about_a_rollout_is_allowed(given: dict[Right, str]) ->
     used = await _used()
     assert len(used) > 15
     assert used - given.keys() == set()
+
+
+def test_no_rollout_can_start_a_distillation(given: dict[Right, str]) -> None:
+    """Whatever alarm comes during a rollout, what it distils is a person's or a pipeline's."""
+    about = {verb for group, resource, verb in given if resource == "distillationjobs"}
+    assert about >= {"get", "list", "watch"}
+    assert not about & {"create", "update"}
+    assert DISTILLATION_JOB.kind not in MADE_BY_ROLLOUT
 
 
 def test_everything_that_is_watched_may_be_listed_and_watched(given: dict[Right, str]) -> None:

@@ -9,6 +9,7 @@ import rollout_story
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference" / "rollout-faults.md"
 ROWS = 45
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def rows() -> dict[int, str]:
@@ -35,7 +36,7 @@ def test_each_named_test_exists():
     assert len(named) > 5
     for path, function in named:
         tree = ast.parse((ROOT / path).read_text())
-        assert function in {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+        assert function in {n.name for n in ast.walk(tree) if isinstance(n, FUNCTIONS)}
 
 
 def test_a_row_without_a_test_says_so():

@@ -222,6 +222,27 @@ def _parents(world: World, changes: Mapping[str, Any]) -> None:
     world.route = replace(world.route, parents=parents)
 
 
+def _sticky(world: World, value: bool) -> None:  # noqa: FBT001 - a story's value
+    assert world.route is not None
+    world.route = replace(world.route, sticky=value)
+
+
+def _two_replicas(world: World, seconds: float) -> None:
+    """Let another replica plan the same passes and lose: the status is taken from under it."""
+    for _ in range(int(seconds // 10)):
+        loser = world.turn(dies="status")
+        assert world.turn() == loser, "both have seen the same"
+        world.start()
+        world.later(10)
+
+
+def _api_down(world: World, seconds: float) -> None:
+    """Let no write come through, while requests go on."""
+    for _ in range(int(seconds // 10)):
+        world.turn(dies="status")
+        world.later(10)
+
+
 def _second_parent(world: World, _: Any) -> None:
     assert world.route is not None
     world.route = replace(world.route, parents_wanted=2)
@@ -276,6 +297,9 @@ VERBS: Final[Mapping[str, Callable[[World, Any], None]]] = {
     "replicas": _replicas,
     "rename_backend": _rename_backend,
     "parents": _parents,
+    "sticky": _sticky,
+    "two_replicas": _two_replicas,
+    "api_down": _api_down,
     "second_parent": _second_parent,
     "skew": _skew,
     "edit_weights": lambda world, share: world.edit_weights(share),

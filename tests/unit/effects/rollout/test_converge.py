@@ -98,6 +98,20 @@ async def test_broken_off_at_any_call_no_decision_has_effect_before_it_is_writte
     assert bool(effects) == written
 
 
+@pytest.mark.parametrize("writes", range(6))
+async def test_a_replica_that_lost_the_lease_writes_nothing_more(writes: int) -> None:
+    class Losing(Spy):
+        def _fence(self) -> None:
+            if sum(call.split()[0] != "GET" for call in self.calls) >= writes:
+                raise errors.NotLeading("this replica does not hold the lease")
+
+    spy = Losing()
+    with pytest.raises(errors.NotLeading):
+        await converger(spy).converge(seen(bodies.a_deployment("teacher")), FULL, NOW)
+
+    assert sum(call.split()[0] != "GET" for call in spy.calls) == writes
+
+
 async def test_a_status_that_somebody_else_changed_stops_everything() -> None:
     def trouble(request: Request) -> None:
         if request.verb == "PUT":

@@ -135,6 +135,16 @@ def test_the_rule_of_somebody_elses_route_is_found_by_its_name(
     assert [b.weight for b in found.backends] == ([1] if place is not None else [])
 
 
+def test_a_rule_that_keeps_sessions_is_seen_and_said() -> None:
+    body = bodies.a_route(student=50)
+    body["spec"]["rules"][0]["sessionPersistence"] = {"type": "Cookie"}
+    found = seen_route(body)
+
+    assert found is not None
+    assert "has sessionPersistence" in (traffic.look(found, BACKENDS, owns=True).sticky or "")
+    assert traffic.edit(found, BACKENDS, 0, owns=True) is not None, "it is still taken back"
+
+
 def test_no_route_is_none() -> None:
     assert route.look(OWNER, a_spec(), Store(bodies.KINDS)) is None
     assert route.look(OWNER, a_spec(), Store()) is None, "the Gateway API is not installed"

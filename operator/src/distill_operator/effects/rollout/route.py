@@ -44,6 +44,7 @@ def look(owner: Owner, spec: DistilledModelRolloutSpec, store: Store) -> Observe
         parents_wanted=len(body["spec"].get("parentRefs") or ()),
         weight_writer=writer(body),
         deleting="deletionTimestamp" in meta,
+        sticky=place is not None and "sessionPersistence" in body["spec"]["rules"][place],
     )
 
 

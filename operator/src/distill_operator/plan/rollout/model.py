@@ -118,6 +118,8 @@ class ObservedRoute:
     weight_writer: str | None = None
     """Field manager, other than ours, that wrote our rule last."""
     deleting: bool = False
+    sticky: bool = False
+    """Our rule keeps sessions with the backend that they began with."""
 
 
 @dataclass(frozen=True, slots=True)

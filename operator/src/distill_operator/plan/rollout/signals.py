@@ -93,7 +93,7 @@ def obstacle(here: Situation) -> str | None:
         # Whatever else is missing may be missing for it.
         refusal(here) if here.phase is Phase.PREPARING else None,
         here.route.missing or here.route.unready,
-        _unprepared(here) if here.phase is Phase.PREPARING else None,
+        (here.route.sticky or _unprepared(here)) if here.phase is Phase.PREPARING else None,
         _unanswered("student", here.student) if here.target > 0 else None,
         _unanswered("teacher", here.teacher) if here.target < WHOLE else None,
         here.mismatch,
@@ -204,7 +204,8 @@ def _resumed(here: Situation) -> str | None:
 def _accepted(here: Situation) -> str | None:
     if here.revision is None or _broken(here) or here.policy.commands.paused:
         return None
-    if here.unroutable or (here.route.missing and not here.policy.owns_route):
+    missing = here.route.missing or here.route.sticky
+    if here.unroutable or (missing and not here.policy.owns_route):
         return None
     return f"The student is {here.artifact.uri or 'behind its Service'}"
 
@@ -212,7 +213,8 @@ def _accepted(here: Situation) -> str | None:
 def _prepared(here: Situation) -> str | None:
     arms = here.student.rolled_out and here.teacher.rolled_out
     long = here.memory.clocks.ready >= here.policy.min_ready.total_seconds()
-    if here.policy.commands.paused or not (arms and long and here.verified):
+    wait = here.policy.commands.paused or here.route.sticky
+    if wait or not (arms and long and here.verified):
         return None
     return "Both arms are ready, and the gateways carry the route"
 
@@ -233,8 +235,8 @@ def _lacks(here: Situation) -> str | None:
         return f"the step soaks for another {_span(left)}"
     if here.memory.step_requests < step.requests:
         return f"{here.memory.step_requests} of {step.requests} requests of the student were seen"
-    if here.judgement.missing or here.judgement.fault:
-        return here.judgement.missing or here.judgement.fault
+    if untold := here.route.sticky or here.judgement.missing or here.judgement.fault:
+        return untold
     decisive = here.memory.step >= len(here.policy.steps) - DECISIVE_STEPS
     known = here.judgement.verdict
     # Early steps prove nothing, but time alone moves no traffic either.

@@ -45,6 +45,8 @@ class RouteSight:
     """Arms that anything is written to go to, whatever else is missing."""
     named: frozenset[Arm] = frozenset()
     """Arms that our rule names, if only with a weight of 0."""
+    sticky: str | None = None
+    """That sessions stay with a backend whatever its weight, as a sentence."""
 
     @property
     def carried(self) -> bool:
@@ -69,6 +71,14 @@ def look(route: ObservedRoute | None, backends: Backends, *, owns: bool) -> Rout
         labelled=all(_labelled(found[1], arm) for found, arm in _with_arms(route, backends)),
         reached=reached,
         named=named,
+        sticky=_sticky(route) if route.sticky else None,
+    )
+
+
+def _sticky(route: ObservedRoute) -> str:
+    return (
+        f"the rule of HTTPRoute {route.name} has sessionPersistence: a rollback would not reach the"
+        " sessions that began with the student. Remove it"
     )
 
 

@@ -27,7 +27,7 @@ def _pending(decided: Outcome) -> str:
         "spec.paused is true" if here.policy.commands.paused else None,
         here.unroutable,
         here.artifact.problem,
-        here.route.missing if not here.policy.owns_route else None,
+        (here.route.missing or here.route.sticky) if not here.policy.owns_route else None,
     )
     why = next((said for said in wishes if said), "the artifact is looked up")
     return f"Waits: {text.clause(why)}."

@@ -17,6 +17,7 @@ from devcluster.components import (
     etcd,
     kube_proxy,
     kubelet,
+    prometheus,
     provisioner,
     registry,
     scheduler,
@@ -138,13 +139,36 @@ def test_the_registry_deletes_keeps_and_sends_no_traces() -> None:
     assert component.spec.env["OTEL_TRACES_EXPORTER"] == "none"
 
 
+def test_prometheus_starts_empty_each_time_and_is_reached_by_pods() -> None:
+    component = prometheus.component(CONTEXT)
+    flags = _flags(component)
+    assert flags["storage.tsdb.path"] == "/cache/devcluster/state/prometheus"
+    assert flags["web.listen-address"] == "198.51.100.1:9090"
+    assert component.spec.health.url == "http://198.51.100.1:9090/-/ready"
+
+
+def test_prometheus_looks_every_5_s_where_the_pods_annotations_say() -> None:
+    (text,) = prometheus.component(CONTEXT).files.values()
+    config = json.loads(text)
+    assert config["global"]["scrape_interval"] == "5s"
+    (job,) = config["scrape_configs"]
+    assert job["kubernetes_sd_configs"] == [
+        {"role": "pod", "kubeconfig_file": "/cache/devcluster/state/pki/prometheus.kubeconfig"}
+    ]
+    rules = job["relabel_configs"]
+    scrape = "__meta_kubernetes_pod_annotation_prometheus_io_scrape"
+    assert {"source_labels": [scrape], "action": "keep", "regex": "true"} in rules
+    targets = {rule.get("target_label") for rule in rules}
+    assert targets >= {"__address__", "__metrics_path__", "namespace", "pod"}
+
+
 def test_the_helper_pod_uses_an_image_that_every_node_has() -> None:
     pod = yaml.safe_load(provisioner.HELPER_POD)
     assert pod["spec"]["containers"][0]["image"] == "localhost/kubedistill/busybox:1"
 
 
 def test_no_two_components_share_a_port() -> None:
-    modules = (etcd, apiserver, controller_manager, scheduler, registry)
+    modules = (etcd, apiserver, controller_manager, scheduler, registry, prometheus)
     used = [port for module in modules for port in module.component(CONTEXT).ports]
     used += coredns.component(CONTEXT, upstream=False).ports
     assert len(used) == len(set(used)) >= 8

@@ -84,6 +84,37 @@ def test_the_stamped_version_is_the_pinned_one() -> None:
     assert all(line.endswith(f" {staging}") for line in replaced)
 
 
+@pytest.mark.parametrize(
+    ("program", "module", "version"),
+    [
+        ("envoy-gateway", "github.com/envoyproxy/gateway", programs.GATEWAY_VERSION),
+        # Its releases 3.16 are the module's v0.316.
+        (
+            "prometheus",
+            "github.com/prometheus/prometheus",
+            "v0.{0[0]}{0[1]:0>2}.{0[2]}".format(programs.PROMETHEUS_VERSION.split(".")),
+        ),
+    ],
+)
+def test_an_addons_stamped_version_is_the_pinned_one(
+    program: str, module: str, version: str
+) -> None:
+    assert f"{module} {version} " in (programs.MODULES / program / "go.mod").read_text()
+
+
+def test_a_chart_is_kept_beside_the_program_and_may_be_removed(tmp_path: Path) -> None:
+    module, cache = tmp_path / "module", tmp_path / "out"
+    (module / "chart").mkdir(parents=True)
+    (module / "go.mod").write_text("module example.org/tool\n")
+    (module / "main.go").write_text("package main\n\nfunc main() {}\n")
+    (module / "chart" / "Chart.yaml").write_text("name: tool\n")
+    (module / "chart" / "Chart.yaml").chmod(0o444)
+    tool = Program("tool", ("example.org/tool",), chart="chart")
+    programs._keep_chart(tool, module, cache)
+    assert (cache / "Chart.yaml").read_text() == "name: tool\n"
+    assert (cache / "Chart.yaml").stat().st_mode & 0o777 == 0o644
+
+
 def test_a_failed_build_shows_what_go_said(tmp_path: Path) -> None:
     (tmp_path / "go.mod").write_text("module broken\n")
     with pytest.raises(ClusterError, match=r"(?s)go build.*exit status 1.*no Go files"):

@@ -69,6 +69,13 @@ def test_the_description_is_what_was_written(tmp_path: Path) -> None:
     assert state.describe(Paths(tmp_path / "elsewhere")) is None
 
 
+def test_a_cluster_learns_of_new_programs_and_keeps_those_that_it_runs() -> None:
+    running = Description(("node-1",), (), {"etcd": "/bin/etcd-1"})
+    built = {"etcd": Path("/bin/etcd-2"), "prometheus": Path("/bin/prometheus-1")}
+    folders = running.knowing(built).folders
+    assert folders == {"etcd": "/bin/etcd-1", "prometheus": "/bin/prometheus-1"}
+
+
 def test_a_cluster_only_grows() -> None:
     small = Description(("node-1", "node-2"), ("registry",), {})
     assert small.grown(("node-1",), frozenset()) == small

@@ -1,6 +1,8 @@
 """Make a Gateway for a test or the demo, and say where it is reached."""
 
 import json
+import socket
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +57,26 @@ def make(cluster: Cluster, namespace: str, name: str = "edge", *, port: int = 80
     cluster.kubectl("wait", "--for=condition=Programmed", f"gateway/{name}", here, "--timeout=120s")
     where = "--output=jsonpath={.status.addresses[0].value}"
     address = cluster.kubectl("get", "gateway", name, here, where)
+    if cluster.paths:  # a foreign cluster's services may be out of this machine's reach
+        _await_listener(address, port)
     return Gateway(cluster, namespace, name, f"{address}:{port}")
+
+
+def _await_listener(address: str, port: int, seconds: float = 30) -> None:
+    """Return once the proxy listens: the nodes learn of it some moments after the Gateway."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((address, port), timeout=1).close()
+        except OSError as refusal:
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    f"nobody listens at {address}:{port} after {seconds:.0f} s ({refusal}); see "
+                    f"the proxies by `kubectl get pods --all-namespaces --selector {OWNER}-name`"
+                ) from refusal
+            time.sleep(0.1)
+        else:
+            return
 
 
 def manifest(name: str, gateway_class: str, port: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from kubernetes import client, config
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
     """Return the cluster, raised if it is not up."""
-    return Cluster.attach_or_up(addons={"registry"})
+    return Cluster.attach_or_up(addons={"registry", "gateway"})
 
 
 @pytest.fixture(scope="session")

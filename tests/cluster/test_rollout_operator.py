@@ -1,11 +1,9 @@
 """The operator makes what a rollout needs and guards its route, on the real API server.
 
-No gateway runs here: what it does with the route belongs to the tests with one.
+No Gateway is made here: what it does with the route belongs to the tests with one.
 """
 
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -15,35 +13,9 @@ from devcluster import Cluster
 from namespaces import Namespace
 from operators import Operator, eventually
 
-MODULE: Final = "sigs.k8s.io/gateway-api@v1.4.1"
-KINDS: Final = ("gateways", "httproutes", "gatewayclasses", "referencegrants")
 DIGEST: Final = "sha256:" + "a" * 64
 IMAGE: Final = "registry.invalid/server:none"
 pytestmark = pytest.mark.usefixtures("crd")
-
-
-@pytest.fixture(scope="module")
-def gateway_api(cluster: Cluster) -> Iterator[None]:
-    """Install the Gateway API's definitions as its Go module has them, and remove them again."""
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("needs go, which downloads the Gateway API's definitions")
-    answer = subprocess.run(
-        [go, "mod", "download", "-json", MODULE],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd="/",
-    )
-    folder = Path(json.loads(answer.stdout)["Dir"]) / "config" / "crd" / "standard"
-    files = [str(folder / f"gateway.networking.k8s.io_{kind}.yaml") for kind in KINDS]
-    given = [word for file in files for word in ("-f", file)]
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", *given)
-    for kind in KINDS:
-        name = f"crd/{kind}.gateway.networking.k8s.io"
-        cluster.kubectl("wait", "--for=condition=Established", name)
-    yield
-    cluster.kubectl("delete", "--wait=false", *given)
 
 
 class Place(Namespace):
@@ -92,7 +64,7 @@ def place(cluster: Cluster, space: str) -> Place:
 
 
 @pytest.fixture
-def operator(gateway_api: None, cluster: Cluster, space: str, tmp_path: Path) -> Iterator[Operator]:
+def operator(cluster: Cluster, space: str, tmp_path: Path) -> Iterator[Operator]:
     with Operator(cluster.kubeconfig, space, tmp_path / "operator.log") as replica:
         yield replica
 

@@ -154,7 +154,9 @@ def _weight(decided: Outcome) -> Weight:
     return Weight(
         desired=kept.weights.desired,
         observed=decided.here.route.share,
-        verified=decided.here.verified and kept.weights == decided.here.memory.weights,
+        # What was seen is about the weight that was decided before this pass.
+        verified=decided.here.verified
+        and kept.weights.desired == decided.here.memory.weights.desired,
         measured_share=text.number(kept.split.student / total) if total else None,
         student_requests=kept.split.student if total else None,
         teacher_requests=kept.split.teacher if total else None,

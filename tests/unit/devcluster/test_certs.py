@@ -70,12 +70,27 @@ def test_a_second_start_keeps_the_certificates(tmp_path: Path) -> None:
     assert (tmp_path / "ca.crt").read_bytes() == before
 
 
+def test_an_addon_gets_its_certificate_from_a_cluster_that_was_raised_before_it(
+    tmp_path: Path,
+) -> None:
+    pki.ensure(tmp_path)
+    authority, (name,) = (tmp_path / "ca.crt").read_bytes(), pki.ADDONS
+    (tmp_path / f"{name}.kubeconfig").unlink()
+    pki.ensure(tmp_path)
+    assert "prometheus" in (tmp_path / f"{name}.kubeconfig").read_text()
+    assert (tmp_path / "ca.crt").read_bytes() == authority
+
+
 def test_an_interrupted_start_makes_them_anew(tmp_path: Path) -> None:
     pki.ensure(tmp_path)
+    pki.ensure_node(tmp_path, "node-1")
     before = (tmp_path / "ca.crt").read_bytes()
     (tmp_path / "complete").unlink()
     pki.ensure(tmp_path)
     assert (tmp_path / "ca.crt").read_bytes() != before
+    assert not (tmp_path / "node-1.kubeconfig").exists()
+    issuer = certs.read(tmp_path, "ca").certificate
+    certs.read(tmp_path, "prometheus").certificate.verify_directly_issued_by(issuer)
     assert (tmp_path / "complete").exists()
 
 

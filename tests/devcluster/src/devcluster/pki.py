@@ -60,6 +60,9 @@ def kubelet_subject(node: str) -> Subject:
 def ensure(folder: Path) -> None:
     """Write the control plane's certificates and kubeconfigs unless they are there."""
     if not (folder / "complete").exists():
+        # What an interrupted start left is signed by another authority.
+        for left in folder.glob("*.kubeconfig"):
+            left.unlink()
         _write_all(folder)
     for name in ADDONS:
         _ensure_client(folder, name, Subject(name))

@@ -116,8 +116,9 @@ def stop(process: Running, *, grace_seconds: float = 10) -> None:
 
 def kill(process: Running) -> None:
     """End the component at once and wait until it is gone."""
-    _signal(process, signal.SIGKILL)
     while alive(process):
+        # Again each time: a process that was just being forked was not there to be killed.
+        _signal(process, signal.SIGKILL)
         time.sleep(POLL_SECONDS / 10)
 
 

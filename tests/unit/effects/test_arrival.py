@@ -119,6 +119,14 @@ async def _start(found: ApiServer) -> tuple[web.AppRunner, int]:
     return runner, int(runner.addresses[0][1])
 
 
+async def _stop(runner: web.AppRunner) -> None:
+    await runner.cleanup()
+    streams = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in streams:
+        task.cancel()
+    await asyncio.gather(*streams, return_exceptions=True)
+
+
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
     """Yield a server with a loop of its own: where kopf stops, it cancels all tasks around it."""
@@ -136,7 +144,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServe
     path.write_text(json.dumps(config))
     monkeypatch.setenv("KUBECONFIG", str(path))
     yield found
-    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+    asyncio.run_coroutine_threadsafe(_stop(runner), loop).result(10)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(10)
     loop.close()

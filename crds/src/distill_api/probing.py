@@ -11,7 +11,8 @@ PROBE_HEADER: Final = "x-kubedistill-probe"
 DIGEST_HEADER: Final = "x-model-digest"
 """On a server's answers: digest of the model that computed them."""
 PAIRS_PATH: Final = "/pairs"
-"""Where the prober hands its pairs over; `?after=N` leaves out numbers up to N."""
+"""Where the prober hands its pairs over; `?after=N&run=R` leaves out numbers up to N, if its run is
+R. One answer may end before the last pair: its total says where."""
 
 type Score = Annotated[float, Field(ge=0, le=1)]
 
@@ -22,7 +23,7 @@ class Pairs(Model):
     run: Annotated[str, Field(min_length=1, max_length=128)]
     """Of what is compared: queries, measures and both models. The same after a restart."""
     total: Annotated[int, Field(ge=0)]
-    """Queries that are done with, each sent once or given up; numbers begin at 1."""
+    """No pair up to this number will follow: those queries were scored, or given up."""
     queries: Annotated[int, Field(ge=0)]
     """Queries in all: when all are done with, no new pair will come."""
     numbers: list[Annotated[int, Field(ge=1)]]

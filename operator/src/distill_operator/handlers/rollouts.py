@@ -11,9 +11,10 @@ from distill_operator.effects.cluster import Cluster
 from distill_operator.effects.kinds import (
     DISTILLED_ROLLOUT,
     MADE_BY_ROLLOUT,
+    POD,
 )
 from distill_operator.effects.ours import key
-from distill_operator.effects.rollout import arms, artifact, observe, route, scrape
+from distill_operator.effects.rollout import arms, artifact, observe, prober, route, scrape
 from distill_operator.effects.rollout.arms import Arms, Side
 from distill_operator.effects.rollout.converge import RolloutConverger, Subject
 from distill_operator.effects.rollout.scrapes import Scrapes
@@ -115,6 +116,8 @@ class RolloutReconciler:
             targets=tuple(target for side in sides for target in arms.targets(side)),
             metrics=tuple(spec.metrics),
             prometheus=spec.evidence.prometheus,
+            probe=prober.probe(self._hands.store.children(POD, rollout.uid)),
+            positions=planning.state(plan.status).evidence.positions,
         )
         self._hands.scrapes.begin(rollout.uid, _mark(plan.status), wanted)
 

@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from distill_api.probing import Pairs
+
+MOST: Final = 10_000
+"""Queries in one answer; whoever asks goes on behind them."""
 
 type Pair = tuple[float, float]
 """Student, teacher."""
@@ -50,14 +54,13 @@ class Ledger:
 
     def after(self, number: int, failing: str | None = None) -> Pairs:
         """Return the pairs with higher numbers than this one."""
+        last = min(self.total, number + MOST)
         found = {
-            n: pairs
-            for n in range(number + 1, self.total + 1)
-            if (pairs := self._settled[n]) is not None
+            n: pairs for n in range(number + 1, last + 1) if (pairs := self._settled[n]) is not None
         }
         return Pairs(
             run=self.run.name,
-            total=self.total,
+            total=last,
             queries=self.queries,
             numbers=list(found),
             scores={m: [pairs[m] for pairs in found.values()] for m in self._metrics},

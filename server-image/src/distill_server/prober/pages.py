@@ -65,12 +65,16 @@ async def metrics(request: Request) -> Response:
 
 
 async def pairs(request: Request) -> Response:
-    """Hand over the pairs after a number; 503 with what is being done while there are none yet."""
+    """Hand over the pairs after a number, or all where it is of another run.
+
+    503 with what is being done while there are none yet.
+    """
     probe: Probe = request.app.state.probe
     given = request.query_params.get("after", "0")
     if not given.isdecimal():
         return PlainTextResponse(f"after is {given!r}: expected the number of a query\n", 400)
     if probe.ledger is None:
         return PlainTextResponse(f"no pairs yet: {probe.doing}\n", 503)
-    found = probe.ledger.after(int(given), probe.failing)
+    own = request.query_params.get("run", probe.ledger.run.name) == probe.ledger.run.name
+    found = probe.ledger.after(int(given) if own else 0, probe.failing)
     return Response(found.model_dump_json(by_alias=True), media_type="application/json")

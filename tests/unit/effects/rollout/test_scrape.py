@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from distill_api.rollout_arms import Runtime
-from distill_api.rollout_metrics import Custom, Errors, Latency, Metric, Quality, Signal
+from distill_api.rollout_metrics import Custom, Errors, Latency, Metric, Signal
 from distill_api.rollout_policies import Prometheus
 from distill_operator.effects.rollout import fetch, scrape
 from distill_operator.effects.rollout.scrape import Target, Wanted
@@ -54,13 +54,13 @@ nv_inference_first_response_histogram_ms_count{model="m",version="1"} 40
 type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def our_page(fine: int, failed: int, slow: int = 0, *, probes: int = 0) -> str:
+def our_page(fine: int, failed: int, slow: int = 0) -> str:
     """Return what a server of ours with these requests shows."""
     registry = CollectorRegistry()
     requests = Counter(
         "distill_server_requests_total",
         "Requests.",
-        ["handler", "status", "synthetic"],
+        ["handler", "status"],
         registry=registry,
     )
     seconds = Histogram(
@@ -69,13 +69,9 @@ def our_page(fine: int, failed: int, slow: int = 0, *, probes: int = 0) -> str:
         buckets=(0.1, 0.15, 1.0),
         registry=registry,
     )
-    for status, count, synthetic in (
-        ("2xx", fine, "false"),
-        ("5xx", failed, "false"),
-        ("5xx", probes, "true"),
-    ):
+    for status, count in (("2xx", fine), ("5xx", failed)):
         if count:
-            requests.labels("/v1/embeddings", status, synthetic).inc(count)
+            requests.labels("/v1/embeddings", status).inc(count)
     for number in range(fine + failed):
         seconds.observe(0.3 if number < slow else 0.15)
     return generate_latest(registry).decode()
@@ -130,7 +126,7 @@ def tallies(seen: ObservedMetrics) -> dict[tuple[str, str], tuple[int, int]]:
 
 
 async def test_our_servers_requests_failures_and_slow_ones_are_counted() -> None:
-    async with served(paged(our_page(97, 3, slow=5, probes=11))) as url:
+    async with served(paged(our_page(97, 3, slow=5))) as url:
         seen = await looked(a_target(url), a_target(url, Arm.TEACHER))
 
     assert tallies(seen) == {
@@ -253,14 +249,6 @@ async def test_one_silent_pod_does_not_hide_what_the_others_have_counted() -> No
 
     assert tallies(seen) == {("student", "errors"): (12, 2)}
     assert seen.problems == {}
-
-
-async def test_quality_has_no_numbers_here() -> None:
-    quality = Metric(name="quality", quality=Quality())
-    async with served(paged(our_page(10, 0))) as url:
-        seen = await looked(a_target(url), metrics=(ERRORS, quality))
-
-    assert set(seen.problems) == {"quality"}
 
 
 class Stored:

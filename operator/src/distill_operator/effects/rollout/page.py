@@ -74,12 +74,12 @@ class Page:
         }
         return sorted(bound for bound in found if bound != float("inf"))
 
-    def beyond(self, histogram: str, bound: float, keep: Keep = lambda _: True) -> tuple[int, int]:
+    def beyond(self, histogram: str, bound: float) -> tuple[int, int]:
         """Return how many observations there were, and how many of them were above a bound.
 
         NotYet where no bucket ends exactly there: what lies between two ends is not known.
         """
-        everything = self.total(f"{histogram}_count", keep)
+        everything = self.total(f"{histogram}_count")
         if everything == 0:
             return 0, 0
         known = self.bounds(histogram)
@@ -87,9 +87,7 @@ class Page:
         if not any(_same(bound, end) for end in known):
             ends = ", ".join(f"{end:g}" for end in known)
             raise NotYet(f"{histogram} has no bucket that ends at {bound:g}, only at {ends}")
-        within = self.total(
-            f"{histogram}_bucket", lambda labels: _same(bound, float(labels["le"])) and keep(labels)
-        )
+        within = self.total(f"{histogram}_bucket", lambda labels: _same(bound, float(labels["le"])))
         return everything, max(0, everything - within)
 
 

@@ -54,14 +54,9 @@ class Reader:
         return tuple(dict.fromkeys([*map(stem, self.counters), *named]))
 
 
-def _users(labels: Labels) -> bool:
-    """Leave out the requests of probes and load tests."""
-    return labels.get("synthetic", "false") in {"", "false"}
-
-
 def _ours(page: Page) -> Tally:
-    failed = page.total(OURS, lambda labels: _users(labels) and labels.get("status") == FAILED)
-    return Tally(page.total(OURS, _users), failed)
+    failed = page.total(OURS, lambda labels: labels.get("status") == FAILED)
+    return Tally(page.total(OURS), failed)
 
 
 def _vllm(page: Page) -> Tally:
@@ -132,5 +127,5 @@ def _slow(page: Page, reader: Reader, wanted: Latency) -> Tally:
         names = " or ".join(h.name for h in known) or f"histogram of {wanted.signal}"
         raise NotYet(f"the page has no {names}")
     bound = wanted.limit_milliseconds / 1000 * found.per_second
-    requests, events = page.beyond(found.name, bound, _users)
+    requests, events = page.beyond(found.name, bound)
     return Tally(requests, events)

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -13,11 +13,13 @@ from distill_api.rollout_metrics import Custom, Quality
 from distill_api.rollout_metrics import Metric as WantedMetric
 from distill_api.rollout_policies import Prometheus
 
-from distill_operator.effects.rollout import fetch, readers
+from distill_operator.effects.rollout import fetch, prober, readers
 from distill_operator.effects.rollout.page import Page
+from distill_operator.effects.rollout.prober import Probe
 from distill_operator.effects.rollout.prometheus import Group, Source
 from distill_operator.effects.rollout.readers import READERS, Tally
 from distill_operator.errors import NotYet
+from distill_operator.plan.rollout.evidence import Position
 from distill_operator.plan.rollout.model import Arm, Counts, ObservedMetrics
 
 AT_ONCE: Final = 32
@@ -52,15 +54,32 @@ class Wanted:
     metrics: tuple[WantedMetric, ...]
     prometheus: Prometheus | None = None
     """None: the pods themselves are asked."""
+    probe: Probe | None = None
+    """None: no prober runs. It is asked itself, as Prometheus keeps no pairs."""
+    positions: Mapping[str, Position] = field(default_factory=dict)
+    """How far the pairs of each metric were taken in."""
 
 
 async def look(session: aiohttp.ClientSession, wanted: Wanted) -> ObservedMetrics:
-    """Return the counters of every target; never raises for what is not there."""
+    """Return what was counted and scored; never raises for what is not there."""
+    paired = [metric for metric in wanted.metrics if isinstance(metric.kind, Quality)]
+    counted, scored = await asyncio.gather(
+        _counted(session, wanted),
+        prober.look(session, wanted.probe, paired, wanted.positions),
+    )
+    problems = {**counted.problems, **scored.problems}
+    return replace(counted, scores=scored.scores, problems=problems)
+
+
+async def _counted(session: aiohttp.ClientSession, wanted: Wanted) -> ObservedMetrics:
+    """Return the counters of every target."""
     source = Source(session, wanted.prometheus) if wanted.prometheus else None
     pages = await (_stored(source, wanted) if source else _served(session, wanted.targets))
     counts: list[Counts] = []
     problems: dict[str, str] = {}
     for metric in wanted.metrics:
+        if isinstance(metric.kind, Quality):
+            continue
         found = await _tallies(metric, wanted, pages, source)
         counts += (_counts(t, metric, a) for t, a in found.items() if isinstance(a, Tally))
         missing = _missing(found)
@@ -147,9 +166,6 @@ async def _tallies(
     kind = metric.kind
     if isinstance(kind, Custom) and source is not None:
         return await _asked(kind, wanted, source)
-    if isinstance(kind, Quality):
-        no = NotYet("this release does not read paired scores of a prober")
-        return dict.fromkeys(pages, no)
     return {target: _tally(metric, target, page) for target, page in pages.items()}
 
 

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from distill_api import wire
 from distill_api.pods import Resources
 from distill_api.rollout_arms import EnvironmentVariable, ServingPodTemplate
 
@@ -11,6 +12,8 @@ from distill_operator.render.rollout.order import Model
 from distill_operator.render.rollout.runtimes import MODEL_DIR
 
 SCRATCH_DIR: Final = "/scratch"
+DOCKER_DIR: Final = f"{wire.SECRETS_DIR}/pull"
+"""Where the init container finds config.json, as Docker's own programs do."""
 
 
 def spec(template: ServingPodTemplate, container: Manifest, volumes: list[Manifest]) -> Manifest:
@@ -70,7 +73,7 @@ def _variable(own: EnvironmentVariable) -> Manifest:
 
 
 def volume(model: Model, *, image_volumes: bool) -> list[Manifest]:
-    """Return the volume with the model: none where the server's own image has it.
+    """Return the volumes for the model: none where the server's own image has it.
 
     An image volume is pulled by the kubelet like any image, and pinned by its digest; without
     image volumes an init container fills an empty one.
@@ -79,10 +82,19 @@ def volume(model: Model, *, image_volumes: bool) -> list[Manifest]:
         source = {"reference": model.reference, "pullPolicy": "IfNotPresent"}
         return [{"name": "model", "image": source}]
     if model.reference is not None:
-        return [{"name": "model", "emptyDir": {}}]
+        return [{"name": "model", "emptyDir": {}}, *_pull_secret(model)]
     if model.claim is not None:
         return [{"name": "model", "persistentVolumeClaim": {"claimName": model.claim}}]
     return []
+
+
+def _pull_secret(model: Model) -> list[Manifest]:
+    """Return the volume with the credentials of the init container: kubelet's do not reach it."""
+    if model.secret is None:
+        return []
+    key = {"key": ".dockerconfigjson", "path": "config.json"}
+    secret = {"secretName": model.secret, "optional": True, "defaultMode": 0o440, "items": [key]}
+    return [{"name": "pull-secret", "secret": secret}]
 
 
 def mount(model: Model) -> list[Manifest]:
@@ -100,13 +112,17 @@ def fetcher(model: Model, server: Manifest) -> Manifest:
     """
     assert model.reference is not None
     flags = ["--artifact", f"oci://{model.reference}", "--into", MODEL_DIR]
-    shared = ("image", "imagePullPolicy", "env", "resources", "securityContext")
+    shared = ("image", "imagePullPolicy", "resources", "securityContext")
+    config = [{"name": "DOCKER_CONFIG", "value": DOCKER_DIR}] if model.secret else []
+    login = [{"name": "pull-secret", "mountPath": DOCKER_DIR, "readOnly": True}]
     return {name: server[name] for name in shared} | {
+        "env": [*server["env"], *config],
         "name": "fetch-model",
         "command": ["python", "-m", "distill_server.fetch"],
         "args": [*flags, *(["--plain-http"] if model.plain_http else [])],
         "volumeMounts": [
             {"name": "scratch", "mountPath": SCRATCH_DIR},
             {"name": "model", "mountPath": MODEL_DIR},
+            *(login if model.secret else []),
         ],
     }

@@ -1,0 +1,118 @@
+"""Paired scores from the prober's pod: what it has found since, or why there is nothing."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import aiohttp
+from distill_api.names import Label
+from distill_api.probing import PAIRS_PATH, Pairs
+from distill_api.rollout_metrics import Metric as WantedMetric
+from pydantic import ValidationError
+
+from distill_operator.effects.rollout import fetch
+from distill_operator.errors import NotYet
+from distill_operator.plan.model import Manifest
+from distill_operator.plan.rollout.evidence import Position
+from distill_operator.plan.rollout.model import PairedScores
+from distill_operator.render.rollout import prober as rendering
+
+PORT_NAME: Final = "http"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The process that compares the arms."""
+
+    pod: str
+    url: str
+    """Without a path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Paired scores by metric, or why there are none."""
+
+    scores: tuple[PairedScores, ...] = ()
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+def probe(pods: Iterable[Manifest]) -> Probe | None:
+    """Return the prober among the pods of a rollout: the newest that runs."""
+    running = [(body, url) for body in pods if (url := _url(body)) is not None]
+    if not running:
+        return None
+    body, url = max(running, key=lambda found: found[0]["metadata"]["creationTimestamp"])
+    return Probe(body["metadata"]["name"], url)
+
+
+def _url(body: Manifest) -> str | None:
+    """Return where a pod is asked; None for one of an arm, or one that has no process."""
+    meta, address = body["metadata"], (body.get("status") or {}).get("podIP")
+    ours = (meta.get("labels") or {}).get(Label.COMPONENT) == rendering.COMPONENT
+    if not ours or not address or "deletionTimestamp" in meta:
+        return None
+    port = next(_ports(body), None)
+    host = f"[{address}]" if ":" in address else address
+    return f"http://{host}:{port}" if port is not None else None
+
+
+def _ports(body: Manifest) -> Any:
+    for container in body["spec"]["containers"]:
+        for port in container.get("ports") or ():
+            if port.get("name") == PORT_NAME:
+                yield port["containerPort"]
+
+
+async def look(
+    session: aiohttp.ClientSession,
+    asked: Probe | None,
+    metrics: Iterable[WantedMetric],
+    positions: Mapping[str, Position],
+) -> Found:
+    """Return the pairs of these metrics that are new since their positions; never raises."""
+    names = [metric.name for metric in metrics]
+    if not names:
+        return Found()
+    if asked is None:
+        return Found(problems=dict.fromkeys(names, "no pod of the prober runs yet"))
+    try:
+        pairs = await _pairs(session, asked, [positions.get(name) for name in names])
+    except NotYet as error:
+        why = f"pod {asked.pod} of the prober: {error}"
+        return Found(problems=dict.fromkeys(names, why))
+    scores = tuple(_scores(name, pairs) for name in names if name in pairs.scores)
+    missing = f"pod {asked.pod} of the prober does not measure it"
+    problems = {name: missing for name in names if name not in pairs.scores}
+    if pairs.failing is not None:
+        # What was scored before still counts; that nothing more comes has to be said.
+        problems |= {score.metric: pairs.failing for score in scores}
+    return Found(scores, problems)
+
+
+async def _pairs(
+    session: aiohttp.ClientSession, asked: Probe, known: list[Position | None]
+) -> Pairs:
+    after = {}
+    if known and known[0] is not None and all(one == known[0] for one in known):
+        # Of another run the prober hands over everything.
+        after = {"after": known[0].total, "run": known[0].probe_uid}
+    query = f"?{urlencode(after)}" if after else ""
+    text = await fetch.text(session, f"{asked.url}{PAIRS_PATH}{query}")
+    try:
+        return Pairs.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the answer"
+        raise NotYet(f"{where} is not as it should be: {first['msg']}") from error
+
+
+def _scores(metric: str, pairs: Pairs) -> PairedScores:
+    return PairedScores(
+        metric=metric,
+        probe_uid=pairs.run,
+        scores=tuple(pairs.scores[metric]),
+        numbers=tuple(pairs.numbers),
+        total=pairs.total,
+    )

@@ -40,6 +40,8 @@ class RolloutStory(RuleBasedStateMachine):
             steps = tuple(replace(step, manual=True) for step in self.world.policy.steps)
             self.world.policy = replace(self.world.policy, steps=steps)
         self.turns = 0
+        self.gone = False
+        """The object is gone: what is written to the route since is nobody's promise."""
 
     # The operator.
 
@@ -51,7 +53,8 @@ class RolloutStory(RuleBasedStateMachine):
         plan = world.turn(dies=dies, read=read)
         assert turn.take(seen, SETTINGS, now=now) == plan, "not the same plan"
         self._check(before, plan.decided.state.memory, plan.decided)
-        if world.deleting and not plan.finalizers and plan.decided.here.phase is Phase.DELETING:
+        if world.handed_back and not self.gone:
+            self.gone = True
             self._nobody_is_cut_off()
 
     def _nobody_is_cut_off(self) -> None:

@@ -1,12 +1,14 @@
 """What the operator and the server say to each other about an arm."""
 
+from dataclasses import replace
+
 from distill_api.rollout_arms import Runtime as Wanted
 from distill_api.rollout_arms import ServingDeployment
 from distill_api.rollout_metrics import Signal
 from distill_operator.effects.rollout.page import Page
 from distill_operator.effects.rollout.readers import READERS
 from distill_operator.render.order import Owner
-from distill_operator.render.rollout import runtimes
+from distill_operator.render.rollout import arm, pods, runtimes
 from distill_operator.render.rollout.order import ArmOrder, Model
 from distill_server.api.observing import HANDLERS
 from distill_server.settings import Runtime, Settings
@@ -58,3 +60,22 @@ def test_the_operator_counts_users_of_the_server_and_not_the_prober():
     tally = reader.errors(page)
     assert (tally.requests, tally.events) == (6, 2)
     assert page.beyond(reader.latencies[Signal.END_TO_END][0].name, 0.12) == (3, 1)
+
+
+def test_the_init_container_has_the_pull_secret_where_the_program_looks():
+    order = replace(_order(Wanted.TORCH), image_volumes=False)
+    order = replace(order, model=replace(order.model, secret="registry-login", plain_http=True))  # noqa: S106 - a name
+    spec = arm.deployment(order)["spec"]["template"]["spec"]
+    (fetcher,) = spec["initContainers"]
+    (secret,) = [v["secret"] for v in spec["volumes"] if v["name"] == "pull-secret"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in fetcher["volumeMounts"]}
+    env = {entry["name"]: entry.get("value") for entry in fetcher["env"]}
+    assert fetcher["command"] == ["python", "-m", "distill_server.fetch"]
+    assert fetcher["args"] == [
+        *("--artifact", "oci://registry/search@sha256:0", "--into", "/artifact", "--plain-http")
+    ]
+    assert secret["secretName"] == "registry-login"
+    assert secret["items"] == [{"key": ".dockerconfigjson", "path": "config.json"}]
+    assert env["DOCKER_CONFIG"] == mounts["pull-secret"] == pods.DOCKER_DIR
+    # The server itself has no use for it.
+    assert "pull-secret" not in {m["name"] for m in spec["containers"][0]["volumeMounts"]}

@@ -145,6 +145,8 @@ def test_every_answer_has_its_id_and_its_arm(client: httpx.Client):
     assert len(set(new)) == 2
     assert re.fullmatch("[0-9a-f]{32}", bad.headers["x-request-id"])
     assert {r.headers["x-model-variant"] for r in (kept, bad)} == {"student"}
+    (digest,) = {r.headers["x-model-digest"] for r in (kept, bad)}
+    assert f'digest="{digest}"' in client.get("/metrics").text
 
 
 def _series(client: httpx.Client) -> dict[str, float]:
@@ -211,6 +213,8 @@ def test_a_users_vote_is_counted_for_the_arm_that_answered(client: httpx.Client)
     before = _series(client)
     assert client.post("/v1/feedback", json={"id": "1", "value": "down"}).status_code == 204
     other = {"id": "2", "value": "up", "variant": "teacher"}
+    assert client.post("/v1/feedback", json=other).status_code == 204
+    # Sent again, as by a client that lost the answer.
     assert client.post("/v1/feedback", json=other).status_code == 204
     bad = client.post("/v1/feedback", json={"id": "3", "value": "so-so"})
     after = _series(client)

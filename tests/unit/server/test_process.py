@@ -96,6 +96,35 @@ def _until_unready(client: httpx.Client, url: str) -> None:
         time.sleep(0.01)
 
 
+PROGRAMS = {
+    "the server": ["distill_server", "--model", "/nowhere"],
+    "the prober": ["distill_server.prober"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: process namespaces are made by it")
+def test_sigterm_ends_process_1_while_libraries_are_still_being_loaded(program: str):
+    # -X importtime tells when the handlers are in place and the rest is not.
+    command = [sys.executable, "-X", "importtime", "-m", *PROGRAMS[program]]
+    namespace = ["unshare", "--pid", "--fork", "--kill-child"]
+    with subprocess.Popen([*namespace, *command], stderr=subprocess.PIPE, text=True) as outer:
+        assert outer.stderr is not None
+        for line in outer.stderr:
+            if line.rstrip().endswith("| distill_server.stopping"):
+                break
+        for line in outer.stderr:
+            if "pydantic_settings" in line or "| numpy" in line:
+                break
+        children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGTERM)
+        rest = outer.stderr.read()
+        status = outer.wait(20)
+    assert status == 128 + signal.SIGTERM
+    assert "told to stop by signal 15 before anything was served" in rest
+
+
 @pytest.mark.slow
 def test_a_folder_that_cannot_be_served_ends_the_process_with_the_reason(tmp_path: Path):
     started = Process(tmp_path / "log", "--model", str(tmp_path / "nowhere"))

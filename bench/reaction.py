@@ -4,6 +4,7 @@ Seconds count from the first failed answer that a user got, so neither the switc
 own spacing adds to them.
 """
 
+import secrets
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,7 +21,6 @@ from operators import Operator, eventually
 
 RATE = 50.0
 """Requests each second, half of them the student's."""
-SPACE = "bench-reaction"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
@@ -51,20 +51,22 @@ class Moves:
 def scene() -> Iterator[Scene]:
     """Yield a rollout's namespace, with an operator, a gateway and both models in it."""
     cluster = Cluster.attach_or_up(addons={"registry", "gateway"})
-    metadata = {"name": SPACE, "labels": RESTRICTED}
+    # A new name each time: an earlier run's namespace may still be on its way out.
+    name = f"bench-{secrets.token_hex(4)}"
+    metadata = {"name": name, "labels": RESTRICTED}
     space = manifest({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     cluster.kubectl("apply", "-f", "-", stdin=space)
     image = {"KUBEDISTILL_SERVER_IMAGE": moving.server_image(cluster)}
     with tempfile.TemporaryDirectory() as scratch:
         models = moving.push(cluster.registry, Path(scratch, "models"))
         log = Path(scratch, "operator.log")
-        made = Scene(cluster, SPACE, gateways.make(cluster, SPACE), models)
+        made = Scene(cluster, name, gateways.make(cluster, name), models)
         try:
-            with Operator(cluster.kubeconfig, SPACE, log, more=image):
+            with Operator(cluster.kubeconfig, name, log, more=image):
                 yield made
                 made("delete", "drollout", "--all", "--wait", "--timeout=120s")
         finally:
-            cluster.kubectl("delete", "namespace", SPACE, "--wait=false")
+            cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
 def half_fails(here: Scene, trials: int) -> list[Reaction]:
@@ -77,6 +79,7 @@ def half_fails(here: Scene, trials: int) -> list[Reaction]:
             here.serves_at(500)
             time.sleep(2)
             found.append(_reaction(here, flow, here.fail))
+        here.fail(half=False)
         here.reaches("rolled back", lambda status: status["phase"] == "RolledBack")
     return found
 

@@ -362,8 +362,9 @@ class World:
         for _ in range(5000):
             self.turn()
             if self.phase is Phase.PROGRESSING and self.memory.step + 1 == number:
-                self.later(10)
-                self.turn()
+                while not self.memory.clocks.verified:
+                    self.later(10)
+                    self.turn()
                 return self
             self.start()
             self.later(10)

@@ -97,7 +97,8 @@ def test_a_rollout_reaches_its_first_step_through_its_own_status():
     world, plan = begun()
     assert plan.status.phase is RolloutPhase.PROGRESSING
     assert plan.status.weight is not None
-    assert plan.status.weight.desired == 50
+    # The gateways are connected to the student before it gets its share.
+    assert plan.status.weight.desired == 1
     assert plan.edit is not None
     assert [entry.to for entry in plan.status.history] == ["Preparing", "Progressing"]
     assert plan.status.history[-1].weight == 50

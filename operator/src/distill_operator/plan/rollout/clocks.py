@@ -15,6 +15,8 @@ class Lived:
 
     verified: bool
     """The weight is as desired, carried by the gateways, and both sides answer."""
+    carried: bool
+    """The gateways have the weight that was written last, whatever the phase asks for."""
     ready: bool
     down: bool
     outage: bool | None
@@ -41,6 +43,7 @@ def tick(clocks: Clocks, lived: Lived, interval: timedelta, *, now: datetime) ->
         verified=lived.verified,
         soak=clocks.soak + watched,
         retained=clocks.retained + (watched if lived.retaining else 0),
+        carried=clocks.carried + seconds if lived.carried else 0,
         ready=clocks.ready + seconds if lived.ready else 0,
         down=clocks.down + seconds if lived.down else max(0, clocks.down - seconds),
         outage=_outage(clocks.outage, seconds, missing=lived.outage),

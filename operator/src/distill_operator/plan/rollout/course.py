@@ -192,6 +192,7 @@ def _found(here: Situation) -> Lived:
     asked = told.fresh or told.missing is not None
     return Lived(
         verified=here.verified and not here.foreign,
+        carried=here.route.carried and here.route.share == here.memory.weights.desired,
         ready=both if preparing else here.student.ready > 0,
         down=here.phase in MEASURED and here.student.ready == 0,
         outage=told.missing is not None if asked else None,
@@ -219,7 +220,7 @@ def _weighed(decided: Outcome, look: Look) -> Outcome:
     fights = here.foreign and memory.phase is here.phase
     memory = moves.weigh(memory, wanted, on_route=here.route.share, foreign=fights)
     if memory.transition.id != here.memory.transition.id:
-        memory = moves.noted(memory)
+        memory = moves.noted(memory, shares.borne(memory, here) or 0)
     edit = traffic.edit(
         look.route, look.backends, memory.weights.desired, owns=here.policy.owns_route
     )

@@ -61,6 +61,8 @@ class Clocks:
     """A critical metric without numbers."""
     stalled: float = 0
     """The weight asked for but not verified, in this step; flapping does not reset it."""
+    carried: float = 0
+    """The gateways with the weight that is desired now."""
     retained: float = 0
     """The student promoted and the teacher kept, verified."""
 

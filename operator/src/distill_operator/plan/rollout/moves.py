@@ -106,13 +106,14 @@ def weigh(before: Memory, desired: int, *, on_route: int | None, foreign: bool) 
     weights = before.weights
     if desired != weights.desired or foreign:
         weights = Weights(desired, previous=on_route, confirmed=False)
-        before = replace(before, split=Split(), fights=before.fights + foreign)
+        fresh = replace(before.clocks, carried=0)
+        before = replace(before, split=Split(), fights=before.fights + foreign, clocks=fresh)
     if on_route == desired and not weights.confirmed:
         weights = replace(weights, confirmed=True)
     return replace(before, weights=weights)
 
 
-def noted(memory: Memory) -> Memory:
+def noted(memory: Memory, weight: int) -> Memory:
     """Return the memory with the weight beside the transition that decided it."""
-    note = replace(memory.transition, weight=memory.weights.desired)
+    note = replace(memory.transition, weight=weight)
     return replace(memory, transition=note, history=(*memory.history[:-1], note))

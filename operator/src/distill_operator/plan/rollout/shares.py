@@ -1,22 +1,58 @@
 """The student's share that is written: what is asked for, as far as both sides can bear it."""
 
+from typing import Final
+
 from distill_operator.plan.rollout import readiness
 from distill_operator.plan.rollout.memory import Memory
+from distill_operator.plan.rollout.model import WHOLE
 from distill_operator.plan.rollout.situation import Situation
 from distill_operator.plan.rollout.targets import target
+
+WARMING: Final = 1
+"""Share of a side that had none, per mille, until the gateways are connected to it.
+
+A backend of weight 0 is one that a gateway need not know: Envoy Gateway 1.9 has no cluster for it,
+and answers a share of any size with errors until it has one.
+"""
+WARM_SECONDS: Final = 2.0
+"""Longer than a gateway takes to connect, which Envoy does within a second."""
 
 
 def desired(memory: Memory, here: Situation) -> int | None:
     """Return the weight to write, per mille; None: the route is left as it is."""
+    wanted, current = borne(memory, here), here.route.share
+    if wanted is None or current is None:
+        return wanted
+    return _warmed(wanted, current, memory, here)
+
+
+def borne(memory: Memory, here: Situation) -> int | None:
+    """Return the weight that both sides can bear, once the gateways are connected to them."""
     wanted, current = target(memory, here.policy), here.route.share
     if wanted is None:
         return None
     if current is None:
         return 0 if wanted == 0 else memory.weights.desired
-    borne = readiness.share(wanted, current, student=here.student, teacher=here.teacher)
+    found = readiness.share(wanted, current, student=here.student, teacher=here.teacher)
     # More traffic only for a student that was ready long enough, without a break.
     unsteady = memory.clocks.ready < here.policy.min_ready.total_seconds()
-    return current if borne > current and unsteady else borne
+    return current if found > current and unsteady else found
+
+
+def _warmed(wanted: int, current: int, memory: Memory, here: Situation) -> int:
+    """Return the share by which a side that had no traffic is led up to what is wanted."""
+    if wanted > current and _cold(current, 0, WARMING, memory):
+        return min(wanted, WARMING)
+    falls = wanted < current and _cold(current, WHOLE, WHOLE - WARMING, memory)
+    # A student that is dead already loses more than a cold teacher.
+    return max(wanted, WHOLE - WARMING) if falls and here.student.ready > 0 else wanted
+
+
+def _cold(current: int, nothing: int, warming: int, memory: Memory) -> bool:
+    """Tell whether a side has nothing, or had nothing until just now."""
+    began = current == warming and memory.weights.previous == nothing
+    warm = memory.weights.desired == current and memory.clocks.carried >= WARM_SECONDS
+    return current == nothing or (began and not warm)
 
 
 def safety(wanted: int, here: Situation) -> bool:

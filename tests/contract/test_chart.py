@@ -60,7 +60,7 @@ def test_a_tag_that_reads_like_a_number_is_kept(tag: str) -> None:
 
 def test_every_object_is_named_once_and_labelled(objects: list[dict[str, Any]]) -> None:
     keys = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects]
-    assert len(keys) == len(set(keys)) == 15
+    assert len(keys) == len(set(keys)) == 16
     for made in objects:
         assert made["metadata"]["labels"]["app.kubernetes.io/part-of"] == "kubedistill"
 
@@ -165,11 +165,11 @@ def test_rights_for_rollouts_are_given_only_where_they_are_served(
     objects: list[dict[str, Any]],
 ) -> None:
     groups = {"gateway.networking.k8s.io", "apps"}
-    assert not [r for _, r in _rules(objects) if groups & set(r["apiGroups"])]
-    made = chart.render({"rollouts": {"enabled": True}})
+    without = chart.render({"rollouts": {"enabled": False}})
+    assert not [r for _, r in _rules(without) if groups & set(r["apiGroups"])]
     given = {
         resource: set(rule["verbs"])
-        for name, rule in _rules(made)
+        for name, rule in _rules(objects)
         if name.endswith("-serving")
         for resource in rule["resources"]
     }
@@ -179,23 +179,23 @@ def test_rights_for_rollouts_are_given_only_where_they_are_served(
     assert given["services"] == read | {"create", "patch", "delete"}
     assert given["distilledmodelrollouts"] == read | {"patch"}
     assert given["distilledmodelrollouts/status"] == {"update"}
-    assert settings.read(_environment(made)).server_image == "kubedistill/server:0.1.0"
-    assert settings.read(_environment(objects)).server_image == ""
-    assert settings.read(_environment(made)).image_volumes is None
+    assert settings.read(_environment(objects)).server_image == "kubedistill/server:0.1.0"
+    assert settings.read(_environment(without)).server_image == ""
+    assert settings.read(_environment(objects)).image_volumes is None
     old = chart.render({"rollouts": {"enabled": True, "imageVolumes": "off"}})
     assert settings.read(_environment(old)).image_volumes is False
-    assert [n for n, r in _rules(made) if "*" in str(r)] == []
+    assert [n for n, r in _rules(objects) if "*" in str(r)] == []
 
 
 def test_definitions_can_be_left_out_and_are_kept_on_uninstall(
     objects: list[dict[str, Any]],
 ) -> None:
     kept = [o["metadata"]["annotations"] for o in objects if o["kind"] == DEFINITION]
-    assert kept == [{"helm.sh/resource-policy": "keep"}]
+    assert kept == 2 * [{"helm.sh/resource-policy": "keep"}]
     without = chart.render({"crds": {"enabled": False}})
     assert DEFINITION not in {o["kind"] for o in without}
     loose = chart.render({"crds": {"keep": False}})
-    assert ["annotations" in o["metadata"] for o in loose if o["kind"] == DEFINITION] == [False]
+    assert ["annotations" in o["metadata"] for o in loose if o["kind"] == DEFINITION] == 2 * [False]
 
 
 def test_a_digest_wins_over_a_tag() -> None:

@@ -25,7 +25,7 @@ _KEEP: Final = """\
 def contents() -> dict[str, str]:
     """Return the text of every generated file by its path below the source tree's top."""
     definitions = {kind: _yaml(crd.manifest(kind)) for kind in KINDS}
-    charts = [_chart(kind, text) for kind, text in definitions.items() if kind.installed]
+    charts = [_chart(kind, text) for kind, text in definitions.items()]
     return (
         {f"crds/{kind.name}.yaml": _HEADER + text for kind, text in definitions.items()}
         | {"charts/kubedistill/templates/crds.yaml": _HEADER + "---\n".join(charts)}

@@ -48,8 +48,6 @@ class Kind:
     status: type[Model]
     selectable: tuple[str, ...]
     columns: tuple[Column, ...]
-    installed: bool = True
-    """Part of the chart; not while what it promises is not proven on a real gateway."""
 
     @property
     def name(self) -> str:
@@ -118,6 +116,5 @@ ROLLOUT: Final = Kind(
         Column("Reason", ".status.transition.reason", "Why it moved last.", wide=True),
         _AGE,
     ),
-    installed=False,
 )
 KINDS: Final = (JOB, ROLLOUT)

@@ -110,6 +110,7 @@ class Scene(Namespace):
                     {"weight": 100, "minSoakSeconds": 5, "minRequests": 100},
                 ],
                 "minReadySeconds": 1,
+                "crashLoopGraceSeconds": 600,
             },
             "metrics": [{"name": "errors", "errors": {}}],
             "evidence": {"warmUpRequests": 0, "warmUpSeconds": 0},

@@ -11,7 +11,7 @@ import yaml
 from distill_api.names import ROLLOUT_FINALIZER, RolloutConditionType, RolloutPhase, RolloutReason
 from distill_api.rollout import DistilledModelRolloutSpec
 from distill_api.rollout_status import RolloutStatus
-from distill_operator.plan.rollout import policies, rollout
+from distill_operator.plan.rollout import policies, rollout, words
 from distill_operator.plan.rollout.model import (
     Arm,
     ObservedArm,
@@ -19,9 +19,11 @@ from distill_operator.plan.rollout.model import (
     ObservedDeployment,
     ObservedPod,
 )
+from distill_operator.plan.rollout.policy import Step
 from distill_operator.plan.rollout.rollout import Observed, ObservedRollout, Plan
 from distill_operator.statistics import rate
 from rollout_specs import ARTIFACT, a_spec
+from rollout_world import a_world
 from rollouts import NOW, SETTINGS, a_route
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "rollout"
@@ -206,3 +208,18 @@ def test_every_example_is_planned(path: Path):
         plan = rollout.plan(seen(spec), SETTINGS, now=NOW)
         assert plan.status.phase in (RolloutPhase.PREPARING, RolloutPhase.PENDING), path.name
         assert RolloutStatus.model_validate_json(plan.status.model_dump_json(by_alias=True))
+
+
+def test_no_time_is_promised_before_requests_come() -> None:
+    world = a_world(steps=(Step(weight=50, soak=timedelta(seconds=10), requests=1000),))
+    world.per_second = 0
+    world.to_step(1)
+    assert words.eta(world.last) is None
+    world.per_second = 10
+    world.later(60)
+    world.turn()
+    world.later(10)
+    world.turn()
+    told = words.eta(world.last)
+    assert told is not None
+    assert told != "0s"

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Final
 
 from distill_operator.plan import text
-from distill_operator.plan.rollout import signals
+from distill_operator.plan.rollout import course, signals
 from distill_operator.plan.rollout.course import Outcome
 from distill_operator.plan.rollout.memory import Memory
 from distill_operator.plan.rollout.phases import Phase
@@ -129,7 +129,10 @@ def measured(memory: Memory) -> str | None:
 
 
 def eta(decided: Outcome) -> str | None:
-    """Return the time to the next decision, `47m10s`: the longest of soak, requests and test."""
+    """Return the time to the next decision, `47m10s`: the longest of soak, requests and test.
+
+    None: nothing is decided by time, or no request has come from which it could be told.
+    """
     memory, here = decided.state.memory, decided.here
     if memory.phase not in (Phase.PROGRESSING, Phase.PAUSED):
         return None
@@ -137,4 +140,15 @@ def eta(decided: Outcome) -> str | None:
     soak = max(0.0, now.soak.total_seconds() - memory.clocks.soak)
     decisive = memory.step >= len(here.policy.steps) - signals.DECISIVE_STEPS
     test = (here.judgement.eta_seconds or 0.0) if decisive else 0.0
-    return text.duration(timedelta(seconds=max(soak, test)))
+    requests = _until_requests(memory, now.requests)
+    if requests is None:
+        return None
+    return text.duration(timedelta(seconds=max(soak, requests, test)))
+
+
+def _until_requests(memory: Memory, wanted: int) -> float | None:
+    """Return the seconds until the step has its requests, at the rate at which they come."""
+    missing, rate = wanted - memory.step_requests, course.per_second(memory)
+    if missing <= 0:
+        return 0.0
+    return None if rate is None else missing / rate

@@ -30,8 +30,9 @@ ERRORS: Final = """
 type Manifest = dict[str, Any]
 
 
-def measure(here: Scene, prometheus: str, trials: int) -> list[Reaction]:
+def measure(here: Scene, trials: int) -> list[Reaction]:
     """Let a student fail half of its requests from its first one on."""
+    prometheus = here.cluster.prometheus
     with _running(here, prometheus):
         here("apply", "-f", "-", stdin=manifest(_deployment(here, fault=""), *_canary(prometheus)))
         _reaches(here, "Initialized")
@@ -39,6 +40,7 @@ def measure(here: Scene, prometheus: str, trials: int) -> list[Reaction]:
 
 
 def _trial(here: Scene, number: int) -> Reaction:
+    here.answers()
     with traffic.flowing([here.request], per_second=RATE) as flow:
         began = time.time()
         here("apply", "-f", "-", stdin=manifest(_deployment(here, fault=f"half-{number}")))

@@ -4,13 +4,15 @@ Seconds count from the first failed answer that a user got, so neither the switc
 own spacing adds to them.
 """
 
+import math
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import moving
@@ -21,6 +23,8 @@ from operators import Operator, eventually
 
 RATE = 50.0
 """Requests each second, half of them the student's."""
+WARMING = 1
+"""Share, per mille, by which the gateway is connected to a student."""
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
@@ -48,9 +52,12 @@ class Moves:
 
 
 @contextmanager
-def scene() -> Iterator[Scene]:
-    """Yield a rollout's namespace, with an operator, a gateway and both models in it."""
-    cluster = Cluster.attach_or_up(addons={"registry", "gateway"})
+def scene(*, operated: bool = True) -> Iterator[Scene]:
+    """Yield a rollout's namespace with a gateway and both models in it.
+
+    operated: with our operator, too.
+    """
+    cluster = Cluster.attach_or_up(addons={"registry", "gateway", "prometheus"})
     # A new name each time: an earlier run's namespace may still be on its way out.
     name = f"bench-{secrets.token_hex(4)}"
     metadata = {"name": name, "labels": RESTRICTED}
@@ -62,6 +69,9 @@ def scene() -> Iterator[Scene]:
         log = Path(scratch, "operator.log")
         made = Scene(cluster, name, gateways.make(cluster, name), models)
         try:
+            if not operated:
+                yield made
+                return
             with Operator(cluster.kubeconfig, name, log, more=image):
                 yield made
                 made("delete", "drollout", "--all", "--wait", "--timeout=120s")
@@ -78,8 +88,26 @@ def half_fails(here: Scene, trials: int) -> list[Reaction]:
         with traffic.flowing([here.request], per_second=RATE) as flow:
             here.serves_at(500)
             time.sleep(2)
-            found.append(_reaction(here, flow, here.fail))
+            broken = time.time()
+            here.fail()
+            found.append(_reaction(here, flow, broken))
         here.fail(half=False)
+        here.reaches("rolled back", lambda status: status["phase"] == "RolledBack")
+    return found
+
+
+def half_fails_at_once(here: Scene, trials: int) -> list[Reaction]:
+    """Let the student fail half of its requests from the first one on."""
+    found = []
+    for number in range(trials):
+        here.answers()
+        with traffic.flowing([here.request], per_second=RATE) as flow:
+            began = time.time()
+            here.roll_out(
+                retry=f"at-once-{number}", student=here.student(FAULT=f"at-once-{number}")
+            )
+            eventually(lambda: here.weights()[1] > WARMING, "its weight", within=120, every=0.05)
+            found.append(_reaction(here, flow, began))
         here.reaches("rolled back", lambda status: status["phase"] == "RolledBack")
     return found
 
@@ -93,7 +121,9 @@ def pods_die(here: Scene, trials: int) -> list[Reaction]:
         with traffic.flowing([here.request], per_second=RATE) as flow:
             here.serves_at(500)
             time.sleep(2)
-            found.append(_reaction(here, flow, lambda: _kill(here)))
+            broken = time.time()
+            _kill(here)
+            found.append(_reaction(here, flow, broken))
     return found
 
 
@@ -101,16 +131,15 @@ def _kill(here: Scene) -> None:
     here("delete", "pod", here.pod("student"), "--grace-period=0", "--force", "--wait=false")
 
 
-def _reaction(here: Scene, flow: traffic.Traffic, break_it: Any) -> Reaction:
-    """Break the student and wait until it bears nothing."""
-    broken = time.time()
-    break_it()
+def _reaction(here: Scene, flow: traffic.Traffic, broken: float) -> Reaction:
+    """Wait until the student bears nothing."""
     eventually(lambda: here.weights() == [1000, 0], "no weight", within=60, every=0.02)
     written = time.time()
     here.serves_at(0, within=60)
     verified = time.time()
     time.sleep(2)
     bad = [outcome for outcome in flow.since(broken - 1) if not outcome.good]
+    # Pods may die without one failed answer: then seconds count from the fault itself.
     first = min((outcome.ended for outcome in bad), default=broken)
     last = max((outcome.ended for outcome in bad), default=broken)
     return Reaction(written - first, last - first, verified - first, len(bad))
@@ -133,3 +162,12 @@ def moves(here: Scene, requests: int) -> Moves:
             changes += 4
     outcomes = flow.outcomes
     return Moves(len(outcomes), sum(not outcome.good for outcome in outcomes), changes)
+
+
+def columns(found: Sequence[Reaction]) -> list[str]:
+    """Return what the table says of some trials: their number, median, P99, failed answers."""
+    felt = sorted(one.felt for one in found)
+    ninety_nine = felt[min(len(felt) - 1, math.ceil(0.99 * len(felt)) - 1)]
+    failed = [one.failed for one in found]
+    numbers = [f"{median(felt):.2f}", f"{ninety_nine:.2f}", f"{median(failed):.0f}"]
+    return [str(len(found)), *numbers]

@@ -15,9 +15,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
 # The bench runs what the demo runs.
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
-PARTS = ("training", "serving", "first-pod", "rollouts")
+PARTS = ("training", "serving", "first-pod", "rollouts", "gateway")
 
 
 def main() -> int:
@@ -29,6 +29,8 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=32, help="records, each with two texts")
     parser.add_argument("--steps", type=int, default=12, help="of each loop in each round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=20, help="of each fault on the gateway")
+    parser.add_argument("--requests", type=int, default=10_000, help="while weights are moved")
     parser.add_argument("--simulations", type=int, default=2000, help="rollouts of each scenario")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
@@ -58,6 +60,8 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         found["firstPod"] = first_pod(options.rounds)
     if "rollouts" in options.parts:
         found["rollouts"] = rollouts(options.simulations)
+    if "gateway" in options.parts:
+        found["gateway"] = gateway(options.trials, options.requests)
     return found
 
 
@@ -104,6 +108,34 @@ def serving(taught: Any, threads: int) -> dict[str, Any]:
     print(*table(["model", "documents per second", "P50 ms", "P95 ms", "P99 ms"], rows), sep="\n")
     print(f"\nThe student embeds {ratio:.2f} times the teacher's documents per second.")
     return {name: asdict(served) for name, served in found.items()}
+
+
+def gateway(trials: int, requests: int) -> dict[str, Any]:
+    """Measure how soon a bad student bears nothing, beside Flagger, and what moves cost users."""
+    import flagger
+    import reaction
+
+    with reaction.scene() as here:
+        ours = {
+            "half fails after a good start": reaction.half_fails(here, trials),
+            "its only pod dies": reaction.pods_die(here, trials),
+            "half fails from the start": reaction.half_fails_at_once(here, trials),
+        }
+        moved = reaction.moves(here, requests)
+    with reaction.scene(operated=False) as here:
+        theirs = flagger.measure(here, max(1, trials // 4))
+    rows = [["kubedistill", fault, *reaction.columns(found)] for fault, found in ours.items()]
+    rows.append(["Flagger", "half fails from the start", *reaction.columns(theirs)])
+    print(
+        f"\n### Reaction on a real gateway, {reaction.RATE:.0f} requests a second, half of them\n"
+    )
+    heads = ["operator", "fault", "trials", "last failure after s", "P99 s", "answers that failed"]
+    print(*table(heads, rows), sep="\n")
+    print(
+        f"\n{moved.changes} changes of weight: {moved.failed} of {moved.requests} requests failed."
+    )
+    told = {fault: [asdict(one) for one in found] for fault, found in ours.items()}
+    return {"kubedistill": told, "flagger": [asdict(o) for o in theirs], "moves": asdict(moved)}
 
 
 def first_pod(rounds: int) -> dict[str, Any]:

@@ -90,7 +90,6 @@ class Scene(Namespace):
 
     def _body(self, spec: dict[str, Any]) -> dict[str, Any]:
         uri, _, digest = self.models.student.partition("@")
-        env = [{"name": "PYTHONPATH", "value": SEARCHED}]
         wanted = {
             "component": "Embedding",
             "artifact": {"uri": uri, "digest": digest, "plainHttp": True},
@@ -100,7 +99,7 @@ class Scene(Namespace):
                     "resources": SMALL,
                 }
             },
-            "student": {"deployment": {"resources": SMALL, "podTemplate": {"env": env}}},
+            "student": self.student(),
             "gateway": {
                 "route": {"parentRefs": [{"name": self.gateway.name}], "hostnames": [HOSTNAME]}
             },
@@ -121,6 +120,12 @@ class Scene(Namespace):
             "metadata": {"name": NAME},
             "spec": wanted | spec,
         }
+
+    def student(self, **variables: str) -> dict[str, Any]:
+        """Return the student's arm; variables: more of its environment."""
+        named = {"PYTHONPATH": SEARCHED, **variables}
+        env = [{"name": name, "value": value} for name, value in named.items()]
+        return {"deployment": {"resources": SMALL, "podTemplate": {"env": env}}}
 
     def status(self) -> dict[str, Any]:
         """Return the rollout's status."""

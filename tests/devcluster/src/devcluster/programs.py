@@ -145,11 +145,28 @@ def build(cache: Path, *, say: Callable[[str], None]) -> Binaries:
     go_version = _go_version()
     with (cache / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return Binaries({p.name: _build_one(p, cache, go_version, say) for p in PROGRAMS})
+        return Binaries(
+            {p.name: _build_one(p, MODULES / p.name, cache, go_version, say) for p in PROGRAMS}
+        )
 
 
-def _build_one(program: Program, cache: Path, go_version: str, say: Callable[[str], None]) -> Path:
-    module = MODULES / program.name
+def build_one(program: Program, module: Path, cache: Path, *, say: Callable[[str], None]) -> Path:
+    """Return the folder of a program that is no part of the cluster, built from a module."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _build_one(program, module, cache, _go_version(), say)
+
+
+def source(program: Program, module: Path) -> Path:
+    """Return the folder with a program's sources, as the module cache has them."""
+    found = _go(("go", "list", "-f", "{{.Module.Dir}}", program.packages[0]), module)
+    return Path(found.strip())
+
+
+def _build_one(
+    program: Program, module: Path, cache: Path, go_version: str, say: Callable[[str], None]
+) -> Path:
     pins = [file.read_bytes() for file in (*_pins(module), *sorted(module.glob("*.go")))]
     folder = cache / f"{program.name}-{fingerprint(program, pins, go_version)}"
     if folder.is_dir():
@@ -175,8 +192,7 @@ def _pins(module: Path) -> tuple[Path, Path]:
 
 def _keep_chart(program: Program, module: Path, copy: Path) -> None:
     """Copy the chart out of the module cache, so that a cluster needs the built programs only."""
-    where = _go(("go", "list", "-f", "{{.Module.Dir}}", program.packages[0]), module)
-    shutil.copytree(Path(where.strip()) / program.chart, copy)
+    shutil.copytree(source(program, module) / program.chart, copy)
     # Everything in the module cache is read-only.
     for path in (copy, *copy.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)

@@ -99,13 +99,13 @@ def half_fails(here: Scene, trials: int) -> list[Reaction]:
 def half_fails_at_once(here: Scene, trials: int) -> list[Reaction]:
     """Let the student fail half of its requests from the first one on."""
     found = []
+    here.roll_out(abort=True)
+    here.reaches("rolled back", lambda status: status["phase"] == "RolledBack")
     for number in range(trials):
         here.answers()
         with traffic.flowing([here.request], per_second=RATE) as flow:
-            began = time.time()
-            here.roll_out(
-                retry=f"at-once-{number}", student=here.student(FAULT=f"at-once-{number}")
-            )
+            began, trial = time.time(), f"at-once-{number}"
+            here.roll_out(retry=trial, student=here.student(FAULT=trial))
             eventually(lambda: here.weights()[1] > WARMING, "its weight", within=120, every=0.05)
             found.append(_reaction(here, flow, began))
         here.reaches("rolled back", lambda status: status["phase"] == "RolledBack")

@@ -21,7 +21,8 @@ from distill_operator.plan.rollout.model import (
 )
 from distill_operator.plan.rollout.policy import Step
 from distill_operator.plan.rollout.rollout import Observed, ObservedRollout, Plan
-from distill_operator.statistics import rate
+from distill_operator.statistics import quality, rate
+from distill_operator.statistics import words as findings
 from rollout_specs import ARTIFACT, a_spec
 from rollout_world import a_world
 from rollouts import NOW, SETTINGS, a_route
@@ -223,3 +224,16 @@ def test_no_time_is_promised_before_requests_come() -> None:
     told = words.eta(world.last)
     assert told is not None
     assert told != "0s"
+
+
+def test_a_quality_that_has_no_more_queries_asks_for_some_or_for_a_person() -> None:
+    spec = a_spec(
+        metrics=[{"name": "rank", "quality": {}}],
+        prober={"queries": {"uri": "oci://registry.example.com/queries:v1"}, "maxQueries": 40},
+    )
+    (metric,) = policies.of(spec).metrics
+    assert isinstance(metric.rule, quality.Rule)
+    state = quality.add(quality.State(), [(0.5, 0.5)] * 40, metric.rule)
+    finding, _ = quality.judge(state, metric.rule)
+    assert finding.exhausted
+    assert "add queries" in findings.explain(finding)

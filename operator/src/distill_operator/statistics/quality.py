@@ -18,6 +18,8 @@ from distill_operator.statistics.verdict import Counted, Evidence, Finding, Fore
 
 NOTHING = 1e-6
 """A mean score of the teacher below which a ratio to it says nothing."""
+MOST_PAIRS = 20_000
+"""Pairs that decide in nearly all cases."""
 type Pair = tuple[float, float]
 
 
@@ -39,7 +41,7 @@ class Rule:
     warn: float | None = None
     level: float = 0.05
     planned: int = 500
-    most: int = 20_000
+    most: int = MOST_PAIRS
     critical: bool = True
 
     def __post_init__(self) -> None:

@@ -114,6 +114,8 @@ def _undecided(finding: Finding) -> str:
             f"{back:.0%} of the way to rollback" if back > on else f"{on:.0%} of the way to healthy"
         )
         told += f", {way.replace('%', ' %')}"
+    if finding.exhausted and finding.student.failures is None:
+        return f"{told}. Every query was asked: add queries, or a person has to promote or abort."
     if finding.exhausted:
         return (
             f"{told}. Enough was seen, the truth lies in between: a person has to promote or abort."

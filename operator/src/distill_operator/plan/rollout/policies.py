@@ -143,6 +143,10 @@ def _quality(
     risks: tuple[float, float],
 ) -> quality.Rule:
     alpha, beta = risks
+    most = quality.MOST_PAIRS
+    if spec.prober is not None:
+        # Queries that are sent again are no evidence, so no more pairs than these will come.
+        most = min(most, spec.prober.max_queries)
     return quality.Rule(
         metric=wanted.name,
         what=kind.measure.value,
@@ -152,5 +156,6 @@ def _quality(
         beta=beta,
         warn=kind.warn,
         level=1 - spec.evidence.confidence,
+        most=most,
         critical=wanted.critical,
     )

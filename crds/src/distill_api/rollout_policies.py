@@ -126,15 +126,17 @@ class Prober(Model):
     columns: Columns = Columns()
     """Names of the columns, where they differ from ours."""
     max_queries: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    """Queries used; when all were sent, it begins anew."""
+    """Queries used. When all were sent it begins anew; a query that is sent again is counted apart
+    and is no evidence."""
     documents: Annotated[int, Field(ge=2, le=100_000)] = 1000
-    """Documents that each query is searched in, its own among them."""
+    """Documents that each query is searched in, its own among them; a reranker is given 100 of them
+    at most."""
     queries_per_minute: Annotated[int, Field(ge=1, le=60_000)] = 60
     """Queries sent to each arm in a minute."""
     timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 10
     """Longest time of one request; a query without both answers is left out of the pairs."""
     image: ImageReference | None = None
-    """Image of the prober; the operator's own by default."""
+    """Image of the prober; the operator's server image by default."""
     resources: Resources = Resources(
         requests=ResourceList(cpu="100m", memory="256Mi"), limits=ResourceList(memory="1Gi")
     )

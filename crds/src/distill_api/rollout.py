@@ -183,7 +183,7 @@ class DistilledModelRolloutSpec(Model):
     teacher. Whoever gets them is kept, with the Services and our route; the rest is removed. Only
     a deletion in the foreground (`--cascade=foreground`) takes everything away at once."""
     prices: Prices = Prices()
-    """What things cost, for the cost metric and status.savings."""
+    """What things cost, for status.savings."""
     paused: bool = False
     """Keep the present weight and wait. Whatever is bad still takes the traffic back."""
     promote: (

@@ -47,7 +47,15 @@ def of_job(body: Manifest) -> ObservedArtifact:
         digest=_digest(best, published),
         plain_http=_plain(body, best),
         teacher_uri=((body["spec"].get("teacher") or {}).get("model") or {}).get("uri"),
+        **_cost(status),
     )
+
+
+def _cost(status: dict[str, Any]) -> dict[str, Any]:
+    """Return what the job cost; an amount of 0 is one without prices."""
+    told = status.get("cost") or {}
+    amount = float(told.get("amount") or 0)
+    return {"job_cost": amount, "job_currency": told.get("currency")} if amount else {}
 
 
 def _nothing(name: str, status: dict[str, Any]) -> ObservedArtifact:

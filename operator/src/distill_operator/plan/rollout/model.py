@@ -177,6 +177,10 @@ class ObservedArtifact:
     """The job published it without TLS, so it is pulled so."""
     teacher_uri: str | None = None
     """The model of the job's teacher, for an arm that names none."""
+    job_cost: float | None = None
+    """What the job that made it cost, where it has prices."""
+    job_currency: str | None = None
+    """Of that amount."""
     problem: str | None = None
     """Why there is none yet or never will be."""
     final: bool = False

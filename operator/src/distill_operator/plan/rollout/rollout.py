@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 
 from distill_api.names import ROLLOUT_FINALIZER, RolloutReason
 from distill_api.rollout import DistilledModelRolloutSpec
-from distill_api.rollout_status import RolloutStatus
+from distill_api.rollout_status import RolloutStatus, Savings
 from pydantic import ValidationError
 
 from distill_operator.plan import text
 from distill_operator.plan.model import ObservedObject
-from distill_operator.plan.rollout import conditions, record, report, resolve, turn
+from distill_operator.plan.rollout import conditions, record, report, resolve, savings, turn
 from distill_operator.plan.rollout.children import Children
 from distill_operator.plan.rollout.conditions import Claim
 from distill_operator.plan.rollout.course import State
@@ -120,7 +120,17 @@ def _status(seen: Observed, taken: Turn, wanted: Wanted, *, now: datetime) -> Ro
     before = seen.rollout.status
     if not taken.write:
         return before
-    return report.of(before, taken, wanted, seen.artifact, now=now)
+    status = report.of(before, taken, wanted, seen.artifact, now=now)
+    return status.model_copy(update={"savings": _savings(seen) or before.savings})
+
+
+def _savings(seen: Observed) -> Savings | None:
+    """Return what is saved; the job's cost counts where it is in the same currency."""
+    if seen.rollout.spec is None:
+        return None
+    prices, found = seen.rollout.spec.prices, seen.artifact
+    same = found.job_currency == prices.currency
+    return savings.of(prices, found.job_cost if same else None)
 
 
 def _unreadable(seen: Observed, *, now: datetime) -> Plan:

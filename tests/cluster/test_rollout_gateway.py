@@ -13,6 +13,7 @@ from operators import Operator, eventually
 
 pytestmark = [pytest.mark.usefixtures("crd"), pytest.mark.slow]
 RATE = 40.0
+STEPS = [{"weight": w, "minSoakSeconds": 5, "minRequests": 50} for w in (20, 60, 100)]
 QUICK = {"name": "errors", "errors": {"fine": 0.005, "limit": 0.05}}
 
 
@@ -37,26 +38,59 @@ def _conditions(status: dict[str, Any]) -> dict[str, str]:
     return {entry["type"]: entry["status"] for entry in status["conditions"]}
 
 
-def test_a_good_student_gets_all_traffic_and_no_request_is_lost(
+def test_a_good_student_gets_all_traffic_and_keeps_it_when_its_rollout_is_deleted(
     scene: Scene, operator: Operator
 ) -> None:
-    steps = [{"weight": w, "minSoakSeconds": 5, "minRequests": 50} for w in (20, 60, 100)]
-    scene.roll_out(schedule={"steps": steps, "minReadySeconds": 1}, metrics=[QUICK])
+    scene.roll_out(schedule={"steps": STEPS, "minReadySeconds": 1}, metrics=[QUICK])
     scene.answers()
     with traffic.flowing([scene.request], per_second=RATE) as flow:
         scene("wait", f"drollout/{NAME}", "--for=condition=Promoted", "--timeout=300s")
-        time.sleep(2)
+        status, columns = scene.status(), scene("get", "drollout", NAME)
+        described = scene("describe", "drollout", NAME)
+        scene("delete", "drollout", NAME, "--timeout=120s")
+        time.sleep(5)
     assert not [outcome for outcome in flow.outcomes if not outcome.good]
-    status = scene.status()
-    assert status["weight"]["desired"] == 999
-    moved = [entry["weight"] for entry in status["history"] if entry["to"] == "Progressing"]
     # The teacher is never wholly without traffic while it is kept.
-    assert moved == [200, 600, 999]
-    columns = scene("get", "drollout", NAME)
+    assert _steps(status) == [200, 600, 999]
+    assert status["weight"]["desired"] == 999
     assert "Promoted" in columns
     assert "99.9%" in columns
-    described = scene("describe", "drollout", NAME)
     assert "errors: " in described, described
+    _serves_on(scene)
+
+
+def _steps(status: dict[str, Any]) -> list[int]:
+    return [entry["weight"] for entry in status["history"] if entry["to"] == "Progressing"]
+
+
+def _serves_on(scene: Scene) -> None:
+    """Check that what serves has no owner that could take it away."""
+    assert scene.weights() == [0, 1000]
+    for child in (f"deployment/{NAME}-student", f"service/{NAME}-student", f"httproute/{NAME}"):
+        assert "ownerReferences" not in scene.get(child)["metadata"]
+    assert scene.get("pods", "-l", "app.kubernetes.io/component=student")["items"]
+
+
+def test_an_operator_killed_at_every_transition_neither_skips_nor_repeats_a_step(
+    scene: Scene, operator: Operator
+) -> None:
+    scene.roll_out(schedule={"steps": STEPS, "minReadySeconds": 1}, metrics=[QUICK])
+    scene.answers()
+    killed: set[int] = set()
+    with traffic.flowing([scene.request], per_second=RATE) as flow:
+        while (status := scene.status()).get("phase") != "Promoted":
+            number = status.get("transition", {}).get("id", 0)
+            if number not in killed:
+                killed.add(number)
+                operator.kill()
+                operator.start()
+            time.sleep(0.2)
+            assert len(killed) < 20, status["message"]
+    assert not [outcome for outcome in flow.outcomes if not outcome.good]
+    assert len(killed) >= 4
+    assert _steps(status) == [200, 600, 999]
+    assert [entry["id"] for entry in status["history"]] == list(range(1, 7))
+    assert status["epoch"] == 1
 
 
 def test_a_student_that_fails_half_is_back_at_nothing_and_told_with_numbers(

@@ -13,8 +13,9 @@ help: ## show the verbs
 setup: ## install what this machine lacks (Debian or Ubuntu, as root); twice does nothing
 	@scripts/setup.sh
 
-demo: setup ## distil a real teacher on a real Kubernetes on this machine, and show the result
+demo: setup ## distil a real teacher on a real Kubernetes, roll the student out, roll a spoilt one back
 	@$(PYTHON) -m examples.embedding.demo
+	@$(PYTHON) -m examples.rollout.demo
 
 test: setup ## every test: unit, properties, contract, real cluster, one whole story
 	@$(PYTHON) -m pytest --cluster
@@ -44,7 +45,7 @@ verify: ## prove that generated files are up to date
 images: setup ## build the images of operator, trainer and server
 	@$(PYTHON) -m devcluster.images build
 
-bench: setup ## measure: training beside the guide's loop, serving, apply to first pod
+bench: setup ## measure: training, serving, apply to first pod, simulated rollouts, reaction on a gateway
 	@$(PYTHON) bench/run.py
 
 down: ## take the development cluster down

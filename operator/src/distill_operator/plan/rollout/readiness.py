@@ -53,7 +53,8 @@ def _looping(pod: ObservedPod) -> str | None:
     waits = pod.waiting is not None and pod.waiting[0] == _LOOPS
     if pod.ready or not (waits or pod.restarts >= LOOPING_RESTARTS):
         return None
-    return f"pod {pod.name} has ended {pod.restarts} times{_ending(pod)}"
+    times = "once" if pod.restarts == 1 else f"{pod.restarts} times"
+    return f"pod {pod.name} has ended {times}{_ending(pod)}"
 
 
 def _ending(pod: ObservedPod) -> str:

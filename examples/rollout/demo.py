@@ -81,7 +81,7 @@ def roll_out(cluster: Cluster, gateway: Gateway, rollout: Manifest) -> Manifest:
     """Roll out under traffic and tell how it went; returns the status it came to rest with."""
     name = rollout["metadata"]["name"]
     print(f"== rollout {name}", flush=True)
-    cluster.kubectl("-n", NAMESPACE, "delete", "drollout", name, "--ignore-not-found", "--wait")
+    clear(cluster, name)
     cluster.kubectl("apply", "-f", "-", stdin=manifest(rollout))
     api = client.CustomObjectsApi(config.new_client_from_config(str(cluster.kubeconfig)))
     requests = questions(rollout, gateway.url)
@@ -91,6 +91,14 @@ def roll_out(cluster: Cluster, gateway: Gateway, rollout: Manifest) -> Manifest:
         time.sleep(3)
     conclude(cluster, name, samples, flow.outcomes)
     return samples[-1].status
+
+
+def clear(cluster: Cluster, name: str) -> None:
+    """Remove an earlier run's rollout, and what was kept of it because requests might need it."""
+    here = ("-n", NAMESPACE, "delete", "--ignore-not-found", "--wait")
+    cluster.kubectl(*here, "drollout", name)
+    kept = "httproute,service,deployment"
+    cluster.kubectl(*here, kept, "-l", f"kubedistill.io/rollout={name}")
 
 
 def questions(rollout: Manifest, url: str) -> list[traffic.Request]:

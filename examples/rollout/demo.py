@@ -44,7 +44,10 @@ def main() -> int:
     bad["spec"]["artifact"] = {"uri": spoilt, "digest": digest, "plainHttp": True}
     bad["spec"]["teacher"]["deployment"]["model"] = {"uri": pushed.teacher, "plainHttp": True}
     bad["spec"]["gateway"]["route"]["hostnames"] = ["spoilt.example.com"]
-    ends = [roll_out(cluster, gateway, rollout) for rollout in (good, bad)]
+    ends = [roll_out(cluster, gateway, good)]
+    print("  The rollout is deleted; its student goes on serving alone.")
+    cluster.kubectl("-n", NAMESPACE, "delete", "drollout", "minilm", "--wait")
+    ends.append(roll_out(cluster, gateway, bad))
     phases = [end["phase"] for end in ends]
     if phases != ["Promoted", "RolledBack"]:
         print(f"Expected Promoted and RolledBack, found {' and '.join(phases)}")

@@ -35,7 +35,7 @@ def _traffic(axes: Axes, samples: Sequence[Sample]) -> None:
     axes.plot(times, measured, ".", markersize=3, label="measured")
     axes.set_ylabel("student's traffic, %")
     axes.set_ylim(-3, 103)
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _evidence(axes: Axes, samples: Sequence[Sample]) -> None:
@@ -50,7 +50,7 @@ def _evidence(axes: Axes, samples: Sequence[Sample]) -> None:
     axes.set_ylabel("evidence / bound")
     axes.set_xlabel("seconds")
     if names:
-        axes.legend(loc="upper left")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _positions(samples: Sequence[Sample], name: str) -> Iterator[tuple[float, float]]:

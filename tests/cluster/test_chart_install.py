@@ -61,7 +61,7 @@ ALLOWED = [
     ("create", "tokenreviews.authentication.k8s.io", ""),
     ("update", "leases.coordination.k8s.io/kubedistill", "own"),
     ("get", "secrets/kubedistill-progress-tls", "own"),
-    ("patch", "endpointslices.discovery.k8s.io/kubedistill-progress-leader", "own"),
+    ("delete", "endpointslices.discovery.k8s.io/kubedistill-progress-leader", "own"),
 ]
 FORBIDDEN = [
     ("list", "secrets", "own"),

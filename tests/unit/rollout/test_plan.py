@@ -11,7 +11,7 @@ import yaml
 from distill_api.names import ROLLOUT_FINALIZER, RolloutConditionType, RolloutPhase, RolloutReason
 from distill_api.rollout import DistilledModelRolloutSpec
 from distill_api.rollout_status import RolloutStatus
-from distill_operator.plan.rollout import policies, rollout, words
+from distill_operator.plan.rollout import course, policies, rollout, words
 from distill_operator.plan.rollout.model import (
     Arm,
     ObservedArm,
@@ -237,3 +237,20 @@ def test_a_quality_that_has_no_more_queries_asks_for_some_or_for_a_person() -> N
     finding, _ = quality.judge(state, metric.rule)
     assert finding.exhausted
     assert "add queries" in findings.explain(finding)
+
+
+def test_requests_of_the_weight_before_do_not_count_for_the_split() -> None:
+    """Counters that were read before and after a change hold requests of both weights."""
+    world = a_world(steps=(Step(50, timedelta(seconds=20)), Step(100, timedelta(seconds=600))))
+    world.to_step(1)
+    while world.memory.step == 0:
+        world.later(2)
+        world.turn()
+    world.later(1)  # at the new weight, and seen together with what the teacher still got
+    world.sides[Arm.TEACHER].pods[0].requests += 40
+    world.turn()
+    for _ in range(300):
+        world.later(2)
+        world.turn()
+    assert world.memory.split.student > 1000
+    assert course.mismatch(world.memory) is None

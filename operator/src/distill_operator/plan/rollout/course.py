@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
 from distill_operator.plan.rollout import (
     clocks,
@@ -34,6 +35,10 @@ from distill_operator.plan.rollout.policy import Policy
 from distill_operator.plan.rollout.situation import Situation
 from distill_operator.plan.rollout.traffic import Backends, RouteSight
 from distill_operator.statistics import split
+
+SPLIT_AFTER_SECONDS: Final = 5.0
+"""Seconds with a weight after which what is counted came by it alone: counters are read every second
+or two, and a few requests of the weight before make a share of a thousandth look wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +183,9 @@ def _lived(here: Situation, requests: Split, settings: Settings, *, now: datetim
     ticked = clocks.tick(memory.clocks, _found(here), settings.write_interval, now=now)
     counted, seen = memory.split, memory.step_requests
     if memory.weights.confirmed and here.route.carried and not here.foreign:
-        counted = Split(counted.teacher + requests.teacher, counted.student + requests.student)
         seen += requests.student
+        if ticked.carried >= SPLIT_AFTER_SECONDS:
+            counted = Split(counted.teacher + requests.teacher, counted.student + requests.student)
     return replace(memory, clocks=ticked, split=counted, step_requests=seen)
 
 

@@ -246,8 +246,12 @@ def test_requests_of_the_weight_before_do_not_count_for_the_split() -> None:
     while world.memory.step == 0:
         world.later(2)
         world.turn()
-    world.later(1)  # at the new weight, and seen together with what the teacher still got
+    world.later(1)
+    world.turn()
+    assert world.memory.weights.confirmed
+    # Seen with the new weight: what the teacher still got by the old one.
     world.sides[Arm.TEACHER].pods[0].requests += 40
+    world.later(1)
     world.turn()
     for _ in range(300):
         world.later(2)

@@ -37,8 +37,11 @@ from distill_operator.plan.rollout.traffic import Backends, RouteSight
 from distill_operator.statistics import split
 
 SPLIT_AFTER_SECONDS: Final = 5.0
-"""Seconds with a weight after which what is counted came by it alone: counters are read every second
-or two, and a few requests of the weight before make a share of a thousandth look wrong."""
+"""Seconds with a weight after which what is counted came by it alone.
+
+Counters are read every second or two: a few requests of the weight before make a share of a
+thousandth look wrong for ever.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,7 +187,8 @@ def _lived(here: Situation, requests: Split, settings: Settings, *, now: datetim
     counted, seen = memory.split, memory.step_requests
     if memory.weights.confirmed and here.route.carried and not here.foreign:
         seen += requests.student
-        if ticked.carried >= SPLIT_AFTER_SECONDS:
+        # The last look is the one that these counts are counted from.
+        if memory.clocks.carried >= SPLIT_AFTER_SECONDS:
             counted = Split(counted.teacher + requests.teacher, counted.student + requests.student)
     return replace(memory, clocks=ticked, split=counted, step_requests=seen)
 

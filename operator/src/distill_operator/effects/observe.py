@@ -214,6 +214,11 @@ def owned_by(body: Manifest, owner: str) -> bool:
     return any(ref["uid"] == owner for ref in body["metadata"].get("ownerReferences") or ())
 
 
+def bound(body: Manifest, owner: str) -> bool:
+    """Tell whether the garbage collector will take an object away with its owner."""
+    return owned_by(body, owner) and "deletionTimestamp" not in body["metadata"]
+
+
 def unstarted(bodies: Iterable[Manifest]) -> list[Manifest]:
     """Return the pods that have a node but have not started a container there."""
     return [

@@ -117,7 +117,7 @@ class RolloutReconciler:
             metrics=tuple(spec.metrics),
             prometheus=spec.evidence.prometheus,
             probe=prober.probe(self._hands.store.children(POD, rollout.uid)),
-            positions=planning.state(plan.status).evidence.positions,
+            positions=plan.positions,
         )
         self._hands.scrapes.begin(rollout.uid, _mark(plan.status), wanted)
 

@@ -29,7 +29,7 @@ def of_job(stages: Iterable[StageStatus], prices: Prices) -> Cost | None:
         gpu_seconds=used.gpu_seconds or "0",
         teacher_tokens=used.teacher_tokens or 0,
         savings_per_day=None if saved is None else text.number(saved, 4),
-        break_even_days=_break_even(spent, saved),
+        break_even_days=break_even(spent, saved),
     )
 
 
@@ -55,6 +55,7 @@ def priced(prices: Prices) -> bool:
     return any((prices.cpu_hour, prices.gpu_hour, prices.teacher_million_tokens))
 
 
-def _break_even(spent: float, saved: float | None) -> str | None:
+def break_even(spent: float, saved: float | None) -> str | None:
+    """Return the days after which what was spent is saved; saved: a day, None where unknown."""
     # A student that saves nothing never pays off: there is no number of days to write.
     return text.number(spent / saved, 2) if saved is not None and saved > 0 else None

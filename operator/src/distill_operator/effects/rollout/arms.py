@@ -144,7 +144,7 @@ def look(side: Side) -> ObservedArm:
     return ObservedArm(
         ready_endpoints=ready(side.slices),
         service_found=side.found,
-        service_bound=_bound(side.made, side.owner),
+        service_bound=side.made is not None and observe.bound(side.made, side.owner),
         deployment=_deployment(side.deployment, side.owner) if side.deployment else None,
         pods=tuple(map(pod, side.pods)),
     )
@@ -161,13 +161,6 @@ def ready(slices: Iterable[Manifest]) -> int:
     return len(found)
 
 
-def _bound(body: Manifest | None, owner: str) -> bool:
-    """Tell whether the garbage collector takes an object away with the rollout."""
-    if body is None or "deletionTimestamp" in body["metadata"]:
-        return False
-    return observe.owned_by(body, owner)
-
-
 def _deployment(body: Manifest, owner: str) -> ObservedDeployment:
     meta, spec, status = body["metadata"], body["spec"], body.get("status") or {}
     labels = spec["template"]["metadata"].get("labels") or {}
@@ -181,7 +174,7 @@ def _deployment(body: Manifest, owner: str) -> ObservedDeployment:
         updated=status.get("updatedReplicas", 0),
         ready=status.get("readyReplicas", 0),
         deleting="deletionTimestamp" in meta,
-        bound=_bound(body, owner),
+        bound=observe.bound(body, owner),
         problem=_problem(status),
     )
 

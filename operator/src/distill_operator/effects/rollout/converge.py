@@ -229,7 +229,7 @@ def _unwanted(seen: Subject, plan: Plan) -> Iterator[Manifest]:
     kept = {(child.kind, child.name) for child in (*children.kept, *children.orphaned)}
     kept |= {key(child) for child in (*children.applied, *children.made)}
     for child_key, child in seen.children.items():
-        if child_key not in kept and _bound(seen, child):
+        if child_key not in kept and observe.bound(child, seen.rollout.uid):
             yield child
 
 
@@ -237,14 +237,8 @@ def _orphans(seen: Subject, plan: Plan) -> Iterator[Manifest]:
     """Yield the children that are to outlive the rollout and would still go with it."""
     wanted = {(child.kind, child.name) for child in plan.children.orphaned}
     for child_key, child in seen.children.items():
-        if (plan.orphans_all or child_key in wanted) and _bound(seen, child):
+        if (plan.orphans_all or child_key in wanted) and observe.bound(child, seen.rollout.uid):
             yield child
-
-
-def _bound(seen: Subject, child: Manifest) -> bool:
-    """Tell whether a child has our owner reference and is not on its way out."""
-    ours = observe.owned_by(child, seen.rollout.uid)
-    return ours and "deletionTimestamp" not in child["metadata"]
 
 
 def _sentence(child: Manifest, error: errors.Refused) -> str:

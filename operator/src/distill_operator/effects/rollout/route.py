@@ -37,7 +37,7 @@ def look(owner: Owner, spec: DistilledModelRolloutSpec, store: Store) -> Observe
         generation=meta.get("generation", 1),
         resource_version=meta["resourceVersion"],
         owned=belongs(body, owner.uid),
-        bound=observe.owned_by(body, owner.uid) and "deletionTimestamp" not in meta,
+        bound=observe.bound(body, owner.uid),
         rule=place,
         backends=tuple(_backends(body, place)),
         parents=tuple(_parents(body, store)),

@@ -57,7 +57,6 @@ def of(
         revision=kept.revision,
         epoch=kept.epoch,
         retention=_retention(decided, now=now),
-        savings=before.savings,
         checklist=before.checklist,
         history=[_decision(entry) for entry in kept.history],
         start_time=before.start_time or (now if kept.phase in MEASURED else None),

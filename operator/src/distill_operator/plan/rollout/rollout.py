@@ -1,5 +1,6 @@
 """The plan for a rollout: from everything that was seen to everything that should be."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 
@@ -14,6 +15,7 @@ from distill_operator.plan.rollout import conditions, record, report, resolve, s
 from distill_operator.plan.rollout.children import Children
 from distill_operator.plan.rollout.conditions import Claim
 from distill_operator.plan.rollout.course import State
+from distill_operator.plan.rollout.evidence import Position
 from distill_operator.plan.rollout.memory import Memory, Transition
 from distill_operator.plan.rollout.model import RouteEdit, Settings, Sights
 from distill_operator.plan.rollout.news import Tidings
@@ -54,6 +56,8 @@ class Plan:
     """The finalizers of ours that the object should carry."""
     look_again: timedelta | None = None
     """When to plan again without a change; None: wait for one."""
+    positions: Mapping[str, Position] = field(default_factory=dict)
+    """How far the pairs of each metric were taken in, by this status."""
 
 
 def plan(seen: Observed, settings: Settings, *, now: datetime) -> Plan:
@@ -62,7 +66,9 @@ def plan(seen: Observed, settings: Settings, *, now: datetime) -> Plan:
     wanted = wanted_by(seen, settings)
     if wanted is None:
         return _unreadable(seen, now=now)
-    taken = turn.take(_scene(seen, wanted), settings, now=now)
+    scene = _scene(seen, wanted)
+    taken = turn.take(scene, settings, now=now)
+    told = taken.decided.state if taken.write else scene.rollout.state
     return Plan(
         status=_status(seen, taken, wanted, now=now),
         children=taken.children,
@@ -70,6 +76,7 @@ def plan(seen: Observed, settings: Settings, *, now: datetime) -> Plan:
         news=taken.news,
         finalizers=taken.finalizers,
         look_again=taken.look_again,
+        positions=told.evidence.positions,
     )
 
 

@@ -26,12 +26,5 @@ def of(prices: Prices, job_cost: float | None) -> Savings | None:
         student_million_requests=text.number(student),
         share=text.number(1 - student / teacher),
         per_day=None if daily is None else text.number(daily, 4),
-        break_even_days=_days(job_cost, daily),
+        break_even_days=None if job_cost is None else cost.break_even(job_cost, daily),
     )
-
-
-def _days(job_cost: float | None, daily: float | None) -> str | None:
-    # A student that saves nothing never pays off: there is no number of days to write.
-    if job_cost is None or daily is None or daily <= 0:
-        return None
-    return text.number(job_cost / daily, 2)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from distill_common import archives, registry
+from distill_common import archives, registry, volumes
 from distill_common.registry import Client, Reference, RegistryError
 
 TITLE: Final = "org.opencontainers.image.title"
@@ -72,8 +72,7 @@ def _place(layer: Mapping[str, Any], blob: Path, into: Path) -> None:
         blob.unlink()
         return
     title = (layer.get("annotations") or {}).get(TITLE) or layer["digest"].replace(":", "-")
-    name = Path(*[part for part in Path(title).parts if part not in {"/", "..", "."}])
-    target = into / name
+    target = into.joinpath(*volumes.inside(title))
     target.parent.mkdir(parents=True, exist_ok=True)
     blob.rename(target)
     if archives.is_archive(target.name):

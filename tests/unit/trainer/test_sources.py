@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from distill_api.names import Reason
 from distill_api.sources import ModelSource, SecretRef
-from distill_common import registry
+from distill_common import registry, volumes
 from distill_trainer.errors import BadInput, TryAgain
 from distill_trainer.secrets import Secrets
-from distill_trainer.sources import archives, fetching, models, volumes
+from distill_trainer.sources import archives, fetching, models
 from distill_trainer.sources.request import Request, Role, shown
 from http_faults import Answer, Call, serving
 

@@ -2,12 +2,11 @@
 
 import shutil
 import tempfile
-from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+from pathlib import Path
 
 from distill_api import wire
 from distill_api.sources import DataSource
-from distill_common import artifacts, registry, rows
+from distill_common import artifacts, registry, rows, volumes
 from distill_common.archives import BadArchive
 from distill_common.registry import Client, RegistryError
 
@@ -38,13 +37,10 @@ def load(settings: Settings) -> Material:
 
 def _place(source: DataSource, folder: Path) -> Path:
     """Return a file or folder with the data."""
-    parts = urlsplit(source.uri)
-    if parts.scheme == "pvc":
-        inside = [part for part in PurePosixPath(parts.path).parts if part not in {"/", "..", "."}]
-        return Path(wire.VOLUMES_DIR).joinpath(parts.netloc, *inside)
-    if parts.scheme == "file":
-        return Path(parts.path)
-    if parts.scheme == "oci":
+    scheme = source.uri.partition("://")[0]
+    if scheme in {"pvc", "file"}:
+        return volumes.locate(source.uri, Path(wire.VOLUMES_DIR))
+    if scheme == "oci":
         return _pulled(source, folder)
     raise NoQueries(f"{source.uri} is not read by the prober: push the queries to an oci:// or pvc")
 

@@ -2,11 +2,12 @@
 
 import json
 import shutil
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final
 
 from distill_api.names import Reason
 from distill_api.outcome import PvcTarget, UriTarget
+from distill_common import volumes
 
 from distill_trainer.context import store_options
 from distill_trainer.errors import BadInput, TrainerError, TryAgain, is_full, last_line
@@ -98,7 +99,7 @@ def publish_volume(target: PvcTarget, parcel: Parcel) -> Published:
             Reason.REGISTRY_UNREACHABLE,
             f'publish.pvc: claim "{target.claim_name}" is not mounted',
         )
-    inside = [part for part in PurePosixPath(target.path).parts if part not in {"/", "..", "."}]
+    inside = volumes.inside(target.path)
     place = claim.joinpath(*inside)
     if not _same(place, parcel.bundle):
         _replace(place, parcel)

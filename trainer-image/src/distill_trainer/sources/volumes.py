@@ -1,7 +1,8 @@
 """Sources that lie on a volume: `pvc://claim/path` and `file:///path`, used in place."""
 
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
+
+from distill_common import volumes
 
 from distill_trainer import fingerprints
 from distill_trainer.sources.request import Fetched, Request
@@ -9,22 +10,12 @@ from distill_trainer.sources.request import Fetched, Request
 
 def fetch(request: Request) -> Fetched:
     """Return the path itself; its digest is that of its content."""
-    path = locate(request.uri, request.volumes)
+    path = volumes.locate(request.uri, request.volumes)
     if not path.exists():
         raise request.missing(_detail(path, request.volumes))
     if path.is_dir() and not fingerprints.visible_files(path):
         raise request.missing(f"the folder {path} is empty")
     return Fetched(path, fingerprints.tree_digest(path))
-
-
-def locate(uri: str, volumes: Path) -> Path:
-    """Return where a URI lies in this pod; `..` cannot leave the claim."""
-    parts = urlsplit(uri)
-    path = unquote(parts.path)
-    if parts.scheme == "file":
-        return Path(path)
-    inside = [part for part in PurePosixPath(path).parts if part not in {"/", "..", "."}]
-    return volumes.joinpath(parts.netloc, *inside)
 
 
 def _detail(path: Path, volumes: Path) -> str:

@@ -29,8 +29,11 @@ def measured(
 
 
 def cosines(query: NDArray[np.float32], documents: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return [documents]: cosines of a query [width] with documents [documents, width]."""
-    return np.asarray(unit(documents) @ unit(query), dtype=np.float32)
+    """Return [documents]: cosines of a query [width] with documents [documents, width] of length 1.
+
+    The documents stay the same for a whole run, so their lengths are not taken for each query.
+    """
+    return np.asarray(documents @ unit(query), dtype=np.float32)
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

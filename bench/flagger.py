@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import images
 import moving
 from devcluster import paths, programs, traffic
 from devcluster.kubectl import manifest
 from moving import HOSTNAME, NAME, Scene
 from operators import eventually, free_port
-from reaction import RATE, Reaction
+from reaction import RATE, Reaction, told
 
 PROGRAM: Final = programs.Program(
     "flagger", ("github.com/fluxcd/flagger/cmd/flagger",), binary="flagger"
@@ -48,11 +49,10 @@ def _trial(here: Scene, number: int) -> Reaction:
         eventually(lambda: here.weights()[1] == 0, "no weight", within=180, every=0.05)
         written = time.time()
         _reaches(here, "Failed")
-        verified = time.time()
-        time.sleep(2)
-        bad = [outcome for outcome in flow.since(began) if not outcome.good]
-        first, last = min(o.ended for o in bad), max(o.ended for o in bad)
-        return Reaction(written - first, last - first, verified - first, len(bad))
+        found = told(flow, began, written=written, verified=time.time())
+    if not found.failed:
+        raise RuntimeError("no answer failed, so the fault was never served: nothing was measured")
+    return found
 
 
 def _reaches(here: Scene, phase: str) -> None:
@@ -117,7 +117,7 @@ def _canary(prometheus: str) -> tuple[Manifest, Manifest]:
 
 def _deployment(here: Scene, *, fault: str) -> Manifest:
     """Return the student's Deployment; another fault is another revision of it."""
-    image = moving.server_image(here.cluster)
+    image = images.image(here.cluster, "server")
     model = here.models.student.removeprefix("oci://")
     env = {"PYTHONPATH": moving.SEARCHED, "HOME": "/scratch", "TMPDIR": "/scratch"}
     if fault:

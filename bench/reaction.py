@@ -15,17 +15,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import images
 import moving
 from devcluster import Cluster, gateways, traffic
-from devcluster.kubectl import manifest
 from moving import Scene
 from operators import Operator, eventually
+
+from examples.embedding import install
 
 RATE = 50.0
 """Requests each second, half of them the student's."""
 WARMING = 1
 """Share, per mille, by which the gateway is connected to a student."""
-RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,8 @@ def scene(*, operated: bool = True) -> Iterator[Scene]:
     cluster = Cluster.attach_or_up(addons={"registry", "gateway", "prometheus"})
     # A new name each time: an earlier run's namespace may still be on its way out.
     name = f"bench-{secrets.token_hex(4)}"
-    metadata = {"name": name, "labels": RESTRICTED}
-    space = manifest({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-    cluster.kubectl("apply", "-f", "-", stdin=space)
-    image = {"KUBEDISTILL_SERVER_IMAGE": moving.server_image(cluster)}
+    cluster.kubectl("apply", "-f", "-", stdin=install.restricted(name))
+    image = {"KUBEDISTILL_SERVER_IMAGE": images.image(cluster, "server")}
     with tempfile.TemporaryDirectory() as scratch:
         models = moving.push(cluster.registry, Path(scratch, "models"))
         log = Path(scratch, "operator.log")
@@ -92,7 +91,7 @@ def half_fails(here: Scene, trials: int) -> list[Reaction]:
             here.fail()
             found.append(_reaction(here, flow, broken))
         here.fail(half=False)
-        here.reaches("rolled back", lambda status: status["phase"] == "RolledBack")
+        here.is_back()
     return found
 
 
@@ -100,7 +99,7 @@ def half_fails_at_once(here: Scene, trials: int) -> list[Reaction]:
     """Let the student fail half of its requests from the first one on."""
     found = []
     here.roll_out(abort=True)
-    here.reaches("rolled back", lambda status: status["phase"] == "RolledBack")
+    here.is_back()
     for number in range(trials):
         here.answers()
         with traffic.flowing([here.request], per_second=RATE) as flow:
@@ -108,7 +107,7 @@ def half_fails_at_once(here: Scene, trials: int) -> list[Reaction]:
             here.roll_out(retry=trial, student=here.student(FAULT=trial))
             eventually(lambda: here.weights()[1] > WARMING, "its weight", within=120, every=0.05)
             found.append(_reaction(here, flow, began))
-        here.reaches("rolled back", lambda status: status["phase"] == "RolledBack")
+        here.is_back()
     return found
 
 
@@ -137,6 +136,11 @@ def _reaction(here: Scene, flow: traffic.Traffic, broken: float) -> Reaction:
     written = time.time()
     here.serves_at(0, within=60)
     verified = time.time()
+    return told(flow, broken, written=written, verified=verified)
+
+
+def told(flow: traffic.Traffic, broken: float, *, written: float, verified: float) -> Reaction:
+    """Return what users felt since the fault, once the last answers have come; times since 1970."""
     time.sleep(2)
     bad = [outcome for outcome in flow.since(broken - 1) if not outcome.good]
     # Pods may die without one failed answer: then seconds count from the fault itself.
@@ -158,7 +162,7 @@ def moves(here: Scene, requests: int) -> Moves:
             here.roll_out(**plan, abort=False, retry=f"moves-{changes}")
             here.serves_at(1000)
             here.roll_out(**plan, abort=True, retry=f"moves-{changes}")
-            here.reaches("rolled back", lambda status: status["phase"] == "RolledBack")
+            here.is_back()
             changes += 4
     outcomes = flow.outcomes
     return Moves(len(outcomes), sum(not outcome.good for outcome in outcomes), changes)

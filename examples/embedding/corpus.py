@@ -19,6 +19,7 @@ import sysconfig
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 # Tests, bundled third-party code and folders that distributions ship apart or not at all:
@@ -158,9 +159,10 @@ def rows(entries: Iterable[Entry]) -> Iterator[Row]:
         yield Row(document, own_name(entry.heading), entry.summary if asked else None)
 
 
-def of_this_python() -> list[Row]:
-    """Make the corpus of this Python's standard library."""
-    return list(rows(library_entries(Path(sysconfig.get_path("stdlib")))))
+@cache
+def of_this_python() -> tuple[Row, ...]:
+    """Make the corpus of this Python's standard library; seconds the first time, then nothing."""
+    return tuple(rows(library_entries(Path(sysconfig.get_path("stdlib")))))
 
 
 def held_out(made: Iterable[Row], share: float = 0.1) -> tuple[list[Row], list[Row]]:

@@ -10,7 +10,6 @@ import yaml
 from devcluster import Cluster
 from devcluster.kubectl import manifest
 from distill_trainer.publishing.pull import pull
-from kubernetes import client, config
 
 from examples.embedding import fixtures, follow, install
 from examples.embedding.install import NAMESPACE, step
@@ -35,7 +34,7 @@ def main() -> int:
     job = describe_job(options.job, cluster.registry, pushed)
     step("apply", lambda: apply(cluster, job))
     ended = follow.follow(
-        client.CustomObjectsApi(config.new_client_from_config(str(cluster.kubeconfig))),
+        install.objects(cluster),
         NAMESPACE,
         job["metadata"]["name"],
         seconds=LIMIT_SECONDS,

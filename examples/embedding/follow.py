@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from kubernetes import client
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from examples.embedding import screen
 
 POLL_SECONDS = 1.0
 MARKS = {"Complete": "[green]✔", "Failed": "[red]✘", "Running": "[cyan]●", "Retrying": "[yellow]↻"}
@@ -50,17 +51,13 @@ def condition(job: Manifest, kind: str) -> Manifest:
 
 def follow(api: client.CustomObjectsApi, namespace: str, name: str, *, seconds: float) -> Manifest:
     """Show the job until it has ended; return it as it ended."""
-    console = Console(file=sys.stdout)
-    job: Manifest = {}
-    if not console.is_terminal:
-        said: set[str] = set()
-        for job in states(api, namespace, name, seconds=seconds):
-            _say_new(job, said)
-        return job
-    with Live(console=console, refresh_per_second=4, transient=False) as live:
-        for job in states(api, namespace, name, seconds=seconds):
-            live.update(Group(Text(_headline(job), style="bold"), table(job)))
-    return job
+    said: set[str] = set()
+    seen = screen.show(
+        states(api, namespace, name, seconds=seconds),
+        lambda job: Group(Text(_headline(job), style="bold"), table(job)),
+        lambda job: _say_new(job, said),
+    )
+    return seen[-1] if seen else {}
 
 
 def table(job: Manifest) -> Table:

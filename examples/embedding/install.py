@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from devcluster import Cluster
-from devcluster.images import build, recipe
-from devcluster.images.places import Places
+from devcluster.images import loading, recipe
 from devcluster.kubectl import manifest
+from kubernetes import client, config
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEM = "kubedistill-system"
@@ -30,7 +30,7 @@ def step[Result](title: str, act: Callable[[], Result]) -> Result:
 def load_images(cluster: Cluster) -> None:
     """Build what is not built and bring it to the nodes."""
     for name in IMAGES.values():
-        cluster.load(build.ensure(recipe.named(name, "cpu"), ROOT, Places.of_user()).layout)
+        loading.bring(cluster, name, ROOT)
 
 
 def operator(cluster: Cluster) -> None:
@@ -61,3 +61,8 @@ def restricted(namespace: str) -> str:
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     metadata = {"name": namespace, "labels": labels}
     return manifest({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+
+
+def objects(cluster: Cluster) -> client.CustomObjectsApi:
+    """Return a client for DistillationJobs and DistilledModelRollouts."""
+    return client.CustomObjectsApi(config.new_client_from_config(str(cluster.kubeconfig)))

@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
 from devcluster import Cluster, gateways, traffic
 from devcluster.gateways import Gateway
 from devcluster.kubectl import manifest
 from devcluster.traffic import Outcome
 from distill_trainer.publishing.pull import pull
-from kubernetes import client, config
 
 from examples.embedding import corpus, fixtures, install
 from examples.embedding.install import NAMESPACE, ROOT, step
@@ -61,8 +59,7 @@ def main() -> int:
 
 def push_spoilt(cluster: Cluster) -> str:
     """Publish the job's student with noise in its weights; returns the URI with its digest."""
-    api = client.CustomObjectsApi(config.new_client_from_config(str(cluster.kubeconfig)))
-    job = api.get_namespaced_custom_object(
+    job = install.objects(cluster).get_namespaced_custom_object(
         "kubedistill.io", "v1alpha1", NAMESPACE, "distillationjobs", "minilm-small"
     )
     with tempfile.TemporaryDirectory() as scratch:
@@ -86,11 +83,10 @@ def roll_out(cluster: Cluster, gateway: Gateway, rollout: Manifest) -> Manifest:
     print(f"== rollout {name}", flush=True)
     clear(cluster, name)
     cluster.kubectl("apply", "-f", "-", stdin=manifest(rollout))
-    api = client.CustomObjectsApi(config.new_client_from_config(str(cluster.kubeconfig)))
     requests = questions(rollout, gateway.url)
     wait_for_teacher(requests[0])
     with traffic.flowing(requests, per_second=PER_SECOND) as flow:
-        samples = follow.follow(api, NAMESPACE, name, seconds=LIMIT_SECONDS)
+        samples = follow.follow(install.objects(cluster), NAMESPACE, name, seconds=LIMIT_SECONDS)
         time.sleep(3)
     conclude(cluster, name, samples, flow.outcomes)
     return samples[-1].status
@@ -119,8 +115,7 @@ def wait_for_teacher(request: traffic.Request) -> None:
     """Wait until the gateway has the route and the teacher behind it answers."""
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
-        sent = {"content": request.body, "headers": request.headers}
-        if httpx.post(request.url, **sent, timeout=10).is_success:
+        if traffic.succeeds(request):
             return
         time.sleep(0.5)
     raise TimeoutError(

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubernetes import client
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from examples.embedding import screen
 
 POLL_SECONDS = 0.5
 ENDS = frozenset({"Promoted", "Completed", "RolledBack", "Failed"})
@@ -32,19 +33,12 @@ def follow(
     api: client.CustomObjectsApi, namespace: str, name: str, *, seconds: float
 ) -> list[Sample]:
     """Show the rollout until it has come to rest; raises TimeoutError where it does not."""
-    console = Console(file=sys.stdout)
-    samples: list[Sample] = []
-    if not console.is_terminal:
-        said: set[str] = set()
-        for sample in _samples(api, namespace, name, seconds):
-            samples.append(sample)
-            _say_new(sample, said)
-        return samples
-    with Live(console=console, refresh_per_second=4, transient=False) as live:
-        for sample in _samples(api, namespace, name, seconds):
-            samples.append(sample)
-            live.update(Group(Text(_headline(sample.status), style="bold"), table(sample.status)))
-    return samples
+    said: set[str] = set()
+    return screen.show(
+        _samples(api, namespace, name, seconds),
+        lambda sample: Group(Text(_headline(sample.status), style="bold"), table(sample.status)),
+        lambda sample: _say_new(sample, said),
+    )
 
 
 def _samples(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import images
 import pytest
 import story
 from devcluster import Cluster
@@ -158,7 +159,7 @@ def ended(
         pytest.skip("the small disk is part of the development cluster")
     folder = tmp_path_factory.mktemp("inputs")
     _write_inputs(folder)
-    image = story.trainer_image(cluster)
+    image = images.image(cluster, "trainer")
     _fill_volume(api, shared_space)
     log = folder / "operator.log"
     operator = Operator(cluster.kubeconfig, shared_space, log, image=image, host=story.HOST)

@@ -10,8 +10,7 @@ import chart
 import pytest
 import yaml
 from devcluster import Cluster
-from devcluster.images import build, recipe
-from devcluster.images.places import Places
+from devcluster.images import loading
 from devcluster.kubectl import manifest
 from distill_api.generate import files
 
@@ -22,9 +21,7 @@ VALID: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "valid_object.ya
 @pytest.fixture(scope="module")
 def running(crd: None, cluster: Cluster, shared_space: str) -> Iterator[str]:
     """Yield the namespace in which the chart's operator runs, serving that namespace alone."""
-    built = build.ensure(recipe.named("operator", "cpu"), files.ROOT, Places.of_user())
-    cluster.load(built.layout)
-    repository, _, tag = built.reference.rpartition(":")
+    repository, _, tag = loading.bring(cluster, "operator", files.ROOT).rpartition(":")
     registry, _, path = repository.partition("/")
     values = {
         "image": {"registry": registry, "repository": path, "tag": tag},

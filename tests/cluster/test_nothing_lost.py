@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import images
 import pytest
 import story
 from devcluster import Cluster
@@ -46,7 +47,7 @@ def world(
     folder = tmp_path_factory.mktemp("inputs")
     story.write_teacher(folder)
     story.write_corpus(folder / "corpus.jsonl", 150)
-    image = story.trainer_image(cluster)
+    image = images.image(cluster, "trainer")
     with story.served(folder) as base:
         yield World(cluster, api, image, base)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import images
 import moving
 import pytest
 from devcluster import Cluster, gateways, traffic
@@ -29,7 +30,7 @@ def scene(cluster: Cluster, space: str, models: moving.Models) -> Scene:
 
 @pytest.fixture
 def operator(cluster: Cluster, space: str, tmp_path: Path) -> Iterator[Operator]:
-    image = {"KUBEDISTILL_SERVER_IMAGE": moving.server_image(cluster)}
+    image = {"KUBEDISTILL_SERVER_IMAGE": images.image(cluster, "server")}
     with Operator(cluster.kubeconfig, space, tmp_path / "operator.log", more=image) as replica:
         yield replica
 
@@ -108,7 +109,7 @@ def test_a_student_that_fails_half_is_back_at_nothing_and_told_with_numbers(
     assert failed
     assert {outcome.status for outcome in failed} == {500}
     assert status["phase"] in {"RollingBack", "RolledBack"}
-    status = scene.reaches("rolled back", lambda found: found["phase"] == "RolledBack")
+    status = scene.is_back()
     assert _conditions(status)["RolledBack"] == "True"
     assert status["weight"] == {**status["weight"], "desired": 0, "observed": 0, "verified": True}
     (errors,) = status["metrics"]

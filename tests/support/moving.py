@@ -1,21 +1,16 @@
 """A real rollout behind a real gateway: two tiny models, and a student that fails on command."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import tiny_models
 from devcluster import Cluster, traffic
 from devcluster.gateways import Gateway
-from devcluster.images import build, recipe
-from devcluster.images.places import Places
 from devcluster.kubectl import manifest
-from distill_api.generate import files
 from namespaces import Namespace
 from operators import eventually
 
@@ -44,16 +39,6 @@ def compute(self, batch):
 
 Served.compute = compute
 """
-
-
-def server_image(cluster: Cluster) -> str:
-    """Return the server image's reference, after building it and loading it into the nodes."""
-    given = os.environ.get("KUBEDISTILL_SERVER_IMAGE")
-    if given:
-        return given
-    built = build.ensure(recipe.named("server", "cpu"), files.ROOT, Places.of_user())
-    cluster.load(built.layout)
-    return str(built.reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +142,10 @@ class Scene(Namespace):
 
         return self.reaches(f"{per_mille} per mille, verified", met, within=within)
 
+    def is_back(self) -> dict[str, Any]:
+        """Return the status once the student was rolled back."""
+        return self.reaches("rolled back", lambda status: status["phase"] == "RolledBack")
+
     @property
     def request(self) -> traffic.Request:
         """A user's request."""
@@ -167,12 +156,7 @@ class Scene(Namespace):
     def answers(self) -> None:
         """Wait until the gateway has the route and somebody behind it answers."""
         sent = self.request
-
-        def look() -> bool:
-            answer = httpx.post(sent.url, content=sent.body, headers=dict(sent.headers), timeout=10)
-            return answer.is_success
-
-        eventually(look, "an answer through the gateway", within=120)
+        eventually(lambda: traffic.succeeds(sent), "an answer through the gateway", within=120)
 
     def weights(self) -> list[int]:
         """Return what the route has now: teacher and student."""

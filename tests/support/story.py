@@ -3,7 +3,6 @@
 import functools
 import http.server
 import json
-import os
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -13,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from devcluster import Cluster, addresses
-from devcluster.images import build, recipe
-from devcluster.images.places import Places
+from devcluster import addresses
 from kubernetes import client
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,16 +20,6 @@ HOST = str(addresses.HOST)
 """This machine as pods and nodes see it."""
 GROUP = ("kubedistill.io", "v1alpha1")
 JOBS = "distillationjobs"
-
-
-def trainer_image(cluster: Cluster) -> str:
-    """Return the trainer image's reference, after building it and loading it into the nodes."""
-    given = os.environ.get("KUBEDISTILL_TRAINER_IMAGE")
-    if given:
-        return given
-    built = build.ensure(recipe.named("trainer", "cpu"), ROOT, Places.of_user())
-    cluster.load(built.layout)
-    return str(built.reference)
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

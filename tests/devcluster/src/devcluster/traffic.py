@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
+import httpx
+
 from devcluster import addresses, paths, programs
 from devcluster.errors import ClusterError
 
@@ -122,6 +124,18 @@ def _piped(
             first.stdout.close()  # or the first would never learn that the second has died
             assert second.stdout is not None
             yield first, second.stdout
+
+
+def succeeds(request: Request) -> bool:
+    """Send one request and tell whether its answer says success."""
+    refuse_outside(request.url)
+    return httpx.request(
+        request.method,
+        request.url,
+        content=request.body,
+        headers=dict(request.headers),
+        timeout=10,
+    ).is_success
 
 
 def refuse_outside(url: str) -> None:

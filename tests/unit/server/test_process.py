@@ -1,5 +1,6 @@
 """The program as a pod runs it: started by flags, told to stop by SIGTERM."""
 
+import http.client
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -51,6 +53,21 @@ def process(student: Path, tmp_path: Path) -> Iterator[Process]:
     yield made
     made.process.kill()
     made.process.wait()
+
+
+@pytest.mark.slow
+def test_an_idle_connection_is_the_gateways_to_close(process: Process) -> None:
+    """By uvicorn's default it is closed after 5 s, and what is sent just then is lost."""
+    place = urlsplit(process.url())
+    connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=30)
+    for pause in (0, 7):
+        time.sleep(pause)
+        # The same socket both times: http.client opens no second one.
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        assert (answer.status, answer.will_close) == (200, False)
+        answer.read()
+    connection.close()
 
 
 @pytest.mark.slow

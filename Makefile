@@ -18,7 +18,7 @@ demo: setup ## distil a real teacher on a real Kubernetes, roll the student out,
 	@$(PYTHON) -m examples.rollout.demo
 
 test: setup ## every test: unit, properties, contract, real cluster, one whole story
-	@$(PYTHON) -m pytest --cluster
+	@$(PYTHON) -m pytest --cluster -n 3 --dist loadgroup
 
 test-fast: ## the tests that need no cluster
 	@$(PYTHON) -m pytest tests/unit tests/properties tests/contract
@@ -45,7 +45,7 @@ verify: ## prove that generated files are up to date
 images: setup ## build the images of operator, trainer and server
 	@$(PYTHON) -m devcluster.images build
 
-bench: setup ## measure: training, serving, apply to first pod, simulated rollouts, reaction on a gateway
+bench: setup ## measure: training, its worth, serving, apply to first pod, simulated rollouts, reaction on a gateway
 	@$(PYTHON) bench/run.py
 
 down: ## take the development cluster down

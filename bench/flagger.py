@@ -115,10 +115,22 @@ def _canary(prometheus: str) -> tuple[Manifest, Manifest]:
     )
 
 
+def _fetcher(here: Scene, server: Manifest) -> Manifest:
+    """Return the container that brings the model before the server starts."""
+    names = ("image", "env", "resources", "securityContext")
+    artifact = ["--artifact", here.models.student, "--into", "/artifact", "--plain-http"]
+    return {
+        **{name: server[name] for name in names},
+        "name": "fetch-model",
+        "command": ["python", "-m", "distill_server.fetch"],
+        "args": artifact,
+        "volumeMounts": [{**mount, "readOnly": False} for mount in server["volumeMounts"]],
+    }
+
+
 def _deployment(here: Scene, *, fault: str) -> Manifest:
     """Return the student's Deployment; another fault is another revision of it."""
     image = images.image(here.cluster, "server")
-    model = here.models.student.removeprefix("oci://")
     env = {"PYTHONPATH": moving.SEARCHED, "HOME": "/scratch", "TMPDIR": "/scratch"}
     if fault:
         env["FAULT"] = fault
@@ -142,10 +154,12 @@ def _deployment(here: Scene, *, fault: str) -> Manifest:
     }
     pod = {
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        # Flagger copies the Deployment with the Kubernetes of its time, and loses image volumes.
+        "initContainers": [_fetcher(here, container)],
         "containers": [container],
         "volumes": [
             {"name": "scratch", "emptyDir": {}},
-            {"name": "model", "image": {"reference": model, "pullPolicy": "IfNotPresent"}},
+            {"name": "model", "emptyDir": {}},
         ],
     }
     annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT)}

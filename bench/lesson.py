@@ -1,39 +1,61 @@
-"""The bench's data and models: the demo's corpus, labelled and prepared by our own stages."""
+"""The bench's data and models of encoders, labelled and prepared by our own stages."""
 
 import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from examples.embedding import corpus, fixtures
+from examples.reranker import teacher as ranker
 
-JOB = Path(__file__).resolve().parents[1] / "examples" / "embedding" / "job.yaml"
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+LIST = 8
+"""Documents of a query's list that the reranker's teacher scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What both loops learn from, and what labelling it once has cost."""
+    """What a student learns from, and what labelling it once has cost."""
 
     teacher: Path
     prepared: Path
     label_seconds: float
     texts: int
-    """Texts that were labelled."""
+    """Texts, or pairs of texts, that were labelled."""
     spec: dict[str, Any]
-    """The demo's DistillationJob spec, with local sources."""
+    """The example's DistillationJob spec, with local sources."""
 
 
+@cache
 def make(work: Path, records: int) -> Lesson:
-    """Label and prepare the first records of the corpus below `work` with the trainer's stages."""
+    """Label and prepare the first records of the demo's corpus below `work` for an embedding."""
+    work.mkdir(parents=True)
     teacher = fixtures.copy_teacher(work / "teacher")
+    spec = _spec("embedding/job.yaml")
+    return _prepared(work, spec, teacher, records)
+
+
+def ranked(work: Path, records: int, teacher_steps: int) -> Lesson:
+    """Make a cross-encoder, let it score lists of the same corpus, and prepare them."""
+    work.mkdir(parents=True)
+    teacher = work / "teacher"
+    ranker.make(teacher, steps=teacher_steps)
+    spec = _spec("reranker/bi-encoder.yaml")
+    spec["data"]["candidates"] = {"perQuery": LIST}
+    return _prepared(work, spec, teacher, records)
+
+
+def _prepared(work: Path, spec: dict[str, Any], teacher: Path, records: int) -> Lesson:
     data = work / "data.jsonl"
     asked = [row for row in corpus.of_this_python() if row.query is not None]
-    corpus.write(asked[:records], data)
-    spec = _spec(teacher, data)
+    corpus.write(asked[:: len(asked) // records][:records], data)
+    spec["teacher"]["model"] = {"uri": teacher.as_uri()}
+    spec["data"]["source"] = {"uri": data.as_uri()}
     label = _stage("Label", spec, work)
     _stage("Prepare", spec, work)
     return Lesson(
@@ -45,11 +67,8 @@ def make(work: Path, records: int) -> Lesson:
     )
 
 
-def _spec(teacher: Path, data: Path) -> dict[str, Any]:
-    """Take the example's spec, with this machine's files in place of its addresses."""
-    spec: dict[str, Any] = yaml.safe_load(JOB.read_text(encoding="utf-8"))["spec"]
-    spec["teacher"]["model"] = {"uri": teacher.as_uri()}
-    spec["data"]["source"] = {"uri": data.as_uri()}
+def _spec(example: str) -> dict[str, Any]:
+    spec: dict[str, Any] = yaml.safe_load((EXAMPLES / example).read_text(encoding="utf-8"))["spec"]
     return spec
 
 

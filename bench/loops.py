@@ -1,15 +1,15 @@
 """Two ways to teach one student the same: the guide's Trainer, and our loop on cached embeddings.
 
-Both start from the same untrained student, take the same records in batches of the same size, and
-minimise the guide's embedding_distillation_loss, NT-Xent between student and teacher at
-temperature 0.07, with AdamW on every weight in float32. What differs is what is compared: the
-guide runs the teacher in every step and pads to the maximum length.
+Both start from the same untrained student, take the same records in the same batches, and minimise
+the guide's embedding_distillation_loss, NT-Xent between student and teacher at temperature 0.07,
+with AdamW on every weight in float32. What differs is what is compared: the guide runs the teacher
+in every step and pads to the maximum length.
 """
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -18,7 +18,7 @@ from distill_api.recipe import EmbeddingRecipe
 from distill_api.sources import Prompts, Student
 from distill_api.training import Training
 from distill_trainer.students import make
-from distill_trainer.training import courses, loop, pairs
+from distill_trainer.training import courses, loop, order, pairs
 from distill_trainer.training.checkpoints import Store
 from lesson import Lesson
 from sentence_transformers import SentenceTransformer
@@ -28,37 +28,53 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 TEMPERATURE = 0.07
 LEARNING_RATE = 2e-5
-WARM_UP = 2
-"""Steps of each round that are not counted."""
+SEED = 42
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """One training."""
+
+    seconds: list[float]
+    """Of each step."""
+    losses: list[float]
+    """Of each step."""
 
 
 def student(lesson: Lesson) -> SentenceTransformer:
     """Make the demo's untrained student."""
     wanted = Student.model_validate(lesson.spec["student"])
     length = lesson.spec["teacher"]["maxLength"]
-    return make.make(wanted, lesson.teacher, Prompts(), max_length=length, seed=42)
+    return make.make(wanted, lesson.teacher, Prompts(), max_length=length, seed=SEED)
 
 
-def ours(lesson: Lesson, batch: int, steps: int, scratch: Path) -> float:
-    """Train with the product's loop; returns the median seconds of a step."""
+def ours(lesson: Lesson, batch: int, steps: int, scratch: Path) -> Loop:
+    """Train with the product's loop."""
     recipe = {"teacherContrastive": {"weight": 1.0, "temperature": TEMPERATURE}}
     training = {
         "maxSteps": steps,
         "batchSize": batch,
         "checkpointSteps": steps,
-        "optimizer": {"learningRate": LEARNING_RATE, "projectionLearningRate": LEARNING_RATE},
+        "seed": SEED,
+        "optimizer": {
+            "learningRate": LEARNING_RATE,
+            "projectionLearningRate": LEARNING_RATE,
+            "warmupRatio": 0,
+            "schedule": "Constant",
+        },
     }
     told = courses.Lesson(
         EmbeddingRecipe.model_validate(recipe), Training.model_validate(training), Prompts()
     )
     course = courses.gather(student(lesson), lesson.prepared, told, device=torch.device("cpu"))
-    seconds: list[float] = []
+    found = Loop([], [])
 
     def tell(_done: int, _total: int, metrics: Mapping[str, float]) -> None:
-        seconds.append(batch / metrics["examplesPerSecond"])
+        found.seconds.append(batch / metrics["examplesPerSecond"])
+        found.losses.append(metrics["loss"])
 
     loop.train(course, Store(scratch, keep=1), loop.Watch(tell=tell))
-    return median(seconds[WARM_UP:])
+    return found
 
 
 def embedding_distillation_loss(
@@ -78,6 +94,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers is unt
     def __init__(self, teacher_model: SentenceTransformer, **keywords: Any) -> None:
         super().__init__(**keywords)
         self.teacher = teacher_model
+        self.losses: list[float] = []
 
     def compute_loss(
         self, model: Any, inputs: dict[str, torch.Tensor], *_: Any, **__: Any
@@ -86,7 +103,9 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers is unt
         student_emb = model(dict(inputs))["sentence_embedding"]
         with torch.no_grad():
             teacher_emb = self.teacher(dict(inputs))["sentence_embedding"]
-        return embedding_distillation_loss(teacher_emb, student_emb)
+        loss = embedding_distillation_loss(teacher_emb, student_emb)
+        self.losses.append(float(loss.detach()))
+        return loss
 
 
 class Clock(TrainerCallback):  # type: ignore[misc]  # as above
@@ -106,12 +125,16 @@ class Clock(TrainerCallback):  # type: ignore[misc]  # as above
 
 
 class Texts(Dataset[tuple[str, str]]):
-    """The train records: query and document."""
+    """The train records, query and document, in the order of our steps."""
 
-    def __init__(self, prepared: Path) -> None:
+    def __init__(self, prepared: Path, batch: int, steps: int) -> None:
         text = pq.read_table(prepared / "texts.parquet", columns=["text"])["text"].to_pylist()
         train = pairs.load(prepared, "train")
-        self.records = [(text[q], text[d]) for q, d in zip(train.queries, train.documents)]  # noqa: B905 - equal by make
+        self.records = [
+            (text[train.queries[row]], text[train.documents[row]])
+            for step in range(steps)
+            for row in order.records(len(train), batch, step, seed=SEED)
+        ]
 
     def __len__(self) -> int:
         """Count the records."""
@@ -122,8 +145,31 @@ class Texts(Dataset[tuple[str, str]]):
         return self.records[index]
 
 
-def guide(lesson: Lesson, batch: int, steps: int, scratch: Path) -> float:
-    """Train with the guide's loop; returns the median seconds of a step."""
+def guides_arguments(
+    scratch: Path, batch: int, steps: int, rate: float, **more: Any
+) -> TrainingArguments:
+    """Return how the guide's Trainer takes our batches in our order, at one learning rate."""
+    return TrainingArguments(
+        output_dir=str(scratch),
+        max_steps=steps,
+        per_device_train_batch_size=batch,
+        learning_rate=rate,
+        lr_scheduler_type="constant",
+        weight_decay=0.01,
+        train_sampling_strategy="sequential",
+        logging_steps=100,
+        save_strategy="no",
+        report_to=[],
+        use_cpu=True,
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        seed=SEED,
+        **more,
+    )
+
+
+def guide(lesson: Lesson, batch: int, steps: int, scratch: Path) -> Loop:
+    """Train with the guide's loop."""
     model, clock = student(lesson), Clock()
     teacher = make.load(lesson.teacher).eval()
     length = lesson.spec["teacher"]["maxLength"]
@@ -141,27 +187,14 @@ def guide(lesson: Lesson, batch: int, steps: int, scratch: Path) -> float:
         )
         return padded
 
-    arguments = TrainingArguments(
-        output_dir=str(scratch),
-        max_steps=steps,
-        per_device_train_batch_size=batch,
-        learning_rate=LEARNING_RATE,
-        weight_decay=0.01,
-        logging_steps=100,
-        save_strategy="no",
-        report_to=[],
-        use_cpu=True,
-        remove_unused_columns=False,
-        dataloader_drop_last=True,
-        disable_tqdm=True,
-        seed=42,
-    )
-    DistillationTrainer(
+    arguments = guides_arguments(scratch, batch, steps, LEARNING_RATE, dataloader_drop_last=True)
+    trainer = DistillationTrainer(
         teacher_model=teacher,
         model=model,
         args=arguments,
-        train_dataset=Texts(lesson.prepared),
+        train_dataset=Texts(lesson.prepared, batch, steps),
         data_collator=collate,
         callbacks=[clock],
-    ).train()
-    return median(clock.seconds[WARM_UP:])
+    )
+    trainer.train()
+    return Loop(clock.seconds, trainer.losses)

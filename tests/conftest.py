@@ -1,8 +1,18 @@
-"""Flags that choose what runs; whatever is left out is named in the summary."""
+"""Flags that choose what runs, and what runs beside what; the summary names what is left out.
 
+With several workers (`-n 3`) one has the cluster for itself; the others run the rest at idle
+priority, so that they take only what the cluster's tests, some of which wait, leave of the machine.
+"""
+
+import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# Timings are not asserted: a machine that is busy with other tests is no fault.
+hypothesis.settings.register_profile("kubedistill", deadline=None)
+hypothesis.settings.load_profile("kubedistill")
 
 NEEDS = {
     "cluster": "a real Kubernetes: pass --cluster (make test does)",
@@ -20,6 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         _mark_by_folder(item)
+        _keep_together(item)
         for mark, need in NEEDS.items():
             if item.get_closest_marker(mark) and not config.getoption(FLAG_OF[mark]):
                 item.add_marker(pytest.mark.skip(reason=f"needs {need}"))
@@ -30,3 +41,16 @@ def _mark_by_folder(item: pytest.Item) -> None:
     room = item.path.relative_to(tests).parts[0]
     if room in FOLDER_MARKS:
         item.add_marker(FOLDER_MARKS[room])
+
+
+def _keep_together(item: pytest.Item) -> None:
+    """Give one worker all tests of the cluster, and any other file to one worker as a whole."""
+    of_cluster = item.get_closest_marker("cluster")
+    item.add_marker(pytest.mark.xdist_group("cluster" if of_cluster else str(item.path)))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give way to the cluster where another worker has it."""
+    if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "SCHED_IDLE"):
+        policy = os.SCHED_OTHER if item.get_closest_marker("cluster") else os.SCHED_IDLE
+        os.sched_setscheduler(0, policy, os.sched_param(0))

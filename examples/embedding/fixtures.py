@@ -8,13 +8,15 @@ import importlib.resources
 import shutil
 import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from distill_api.outcome import OciTarget
+from distill_api.targets import OciTarget
 from distill_trainer.publishing import to_oci
 from distill_trainer.publishing.bundle import Bundle
 from distill_trainer.publishing.target import Parcel
 from distill_trainer.secrets import Secrets
+from distill_trainer.storage import Folder
 
 from examples.embedding import corpus
 
@@ -69,6 +71,7 @@ def copy_teacher(into: Path) -> Path:
 def push_folder(folder: Path, repository: str) -> str:
     """Push a folder as one artifact; returns its `oci://` URI with the digest."""
     target = OciTarget(repository=repository, tag="v1", plain_http=True)
+    notes = folder.absolute().parent / "notes"
     parcel = Parcel(
         bundle=Bundle.of(folder),
         annotations={},
@@ -76,5 +79,7 @@ def push_folder(folder: Path, repository: str) -> str:
         secrets=Secrets(folder, "default"),
         volumes=folder,
         scratch=folder.parent / "scratch",
+        notes=Folder(notes.as_uri(), notes),
+        now=datetime.now(UTC),
     )
     return to_oci.publish(target, parcel).uri

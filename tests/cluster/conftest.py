@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import namespaces
 import pytest
 from devcluster import Cluster, ClusterError
 from distill_api.generate import files
@@ -64,7 +65,7 @@ def _namespace(cluster: Cluster) -> Iterator[str]:
     try:
         yield name
     finally:
-        cluster.kubectl("delete", "namespace", name, "--wait=false")
+        namespaces.dismiss(cluster, name)
 
 
 @pytest.fixture

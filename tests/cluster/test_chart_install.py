@@ -52,7 +52,7 @@ def test_its_pod_is_admitted_by_the_restricted_standard(cluster: Cluster, space:
 
 ALLOWED = [
     ("watch", "distillationjobs.kubedistill.io", "elsewhere"),
-    ("patch", "distillationjobs.kubedistill.io/status", "elsewhere"),
+    ("update", "distillationjobs.kubedistill.io/status", "elsewhere"),
     ("create", "jobs.batch", "elsewhere"),
     ("delete", "jobs.batch", "elsewhere"),
     ("create", "persistentvolumeclaims", "elsewhere"),

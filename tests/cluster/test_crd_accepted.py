@@ -209,7 +209,7 @@ def test_kubectl_shows_the_columns(
         "AGE",
     ]
     wide = cluster.kubectl(*words, "-o", "wide").split("\n")[0].split()
-    assert {"SPEEDUP", "COST", "PHASE", "REASON"} < set(wide)
+    assert {"SPEEDUP", "COST", "PHASE", "REASON", "PUBLISHED"} < set(wide)
     assert stored["metadata"]["name"] in cluster.kubectl("get", "distillation", "-n", shared_space)
 
 

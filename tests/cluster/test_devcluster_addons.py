@@ -198,20 +198,23 @@ def test_envoy_counts_each_arm_apart_with_a_bound_at_150_ms(
 
 
 def test_prometheus_finds_what_pods_and_proxies_count(
-    raised: Cluster, here: Namespace, edge: Gateway
+    raised: Cluster, here: Namespace, split: traffic.Request
 ) -> None:
+    """While traffic is split: a proxy forgets a backend of weight 0, and its counters with it."""
+    assert httpx.get(split.url).is_success
+
     def ask(query: str) -> list[dict[str, Any]]:
         answer = httpx.get(f"{raised.prometheus}/api/v1/query", params={"query": query})
         found: list[dict[str, Any]] = answer.raise_for_status().json()["data"]["result"]
         return found
 
     pods = f'{METRIC}{{namespace="{here.name}"}}'
-    eventually(lambda: len(ask(pods)) == len(ARMS), "both pods are scraped", within=40)
+    eventually(lambda: len(ask(pods)) == len(ARMS), "both pods are scraped", within=120)
     found = {entry["metric"]["pod"]: entry["value"][1] for entry in ask(pods)}
     assert found == dict.fromkeys(ARMS, "42")
     assert {entry["metric"]["arm"] for entry in ask(pods)} == set(ARMS)
     proxies = f'envoy_cluster_upstream_rq_total{{envoy_cluster_name=~".*{here.name}.*"}}'
-    eventually(lambda: len(ask(proxies)) == len(ARMS), "the proxy is scraped", within=40)
+    eventually(lambda: len(ask(proxies)) == len(ARMS), "the proxy is scraped", within=120)
     assert here("exec", "teacher", "--", "wget", "-qO-", f"{raised.prometheus}/-/ready")
 
 

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from devcluster import Cluster
 from distill_api.names import Stage
 from distill_api.wire import Report
 from distill_common import registry
 from distill_common.registry import Client
 from distill_trainer.context import Context
-from distill_trainer.publishing import pull
+from distill_trainer.publishing import history, manifests, pull, signing, uploading
+from distill_trainer.publishing.uploading import Blob, Uploader
 from distill_trainer.stages import publish
 from trainer import a_context, a_task, a_trained_student
 
@@ -106,6 +109,71 @@ def test_a_node_mounts_it_as_an_image_volume(
         "--timeout=180s",
     )  # fmt: skip
     assert cluster.kubectl("-n", space, "logs", "reader").strip() == "12345678"
+
+
+def test_a_layer_that_was_broken_off_goes_on_from_its_last_chunk(
+    tmp_path: Path, host: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(uploading, "CHUNK", 10_000)
+    sent, send = list[tuple[int, int]](), Uploader._chunk
+
+    def breaks(uploader: Uploader, place: str, blob: Blob, file: Any, part: tuple[int, int]) -> Any:
+        if len(sent) == 2:
+            raise KeyboardInterrupt
+        sent.append(part)
+        return send(uploader, place, blob, file, part)
+
+    weights = bytes(range(256)) * 200
+    monkeypatch.setattr(Uploader, "_chunk", breaks)
+    with pytest.raises(KeyboardInterrupt):
+        published(tmp_path, f"{host}/tests/resumed", weights)
+    # Killed half-way: there is nothing to read, by tag or otherwise.
+    client = Client(host, plain_http=True, config=None)
+    reference = registry.parse(f"{host}/tests/resumed:demo")
+    assert manifests.get(client, reference, "demo") is None
+    sent[:] = [(0, 0)] * 9  # breaks no more
+    report = published(tmp_path, f"{host}/tests/resumed", weights)
+    assert sent[9] == (20_000, 10_000)
+    assert report.artifact is not None
+    pull.pull(report.artifact.uri, tmp_path / "got", plain_http=True)
+    assert (tmp_path / "got" / "models" / "model.safetensors").read_bytes() == weights
+
+
+def test_it_is_signed_and_older_students_go(tmp_path: Path, host: str):
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    digests = []
+    for number in range(3):
+        folder = tmp_path / str(number)
+        secret = folder / "secrets" / "signer"
+        secret.mkdir(parents=True)
+        (secret / signing.KEY).write_bytes(pem)
+        context = a_publication(
+            folder,
+            f"{host}/tests/retained",
+            tag=f"v{number}",
+            sign={"secretRef": {"name": "signer"}},
+            retention={"keepLast": 2},
+        )
+        a_trained_student(context, b"weights %d" % number)
+        digests.append(publish.run(context).publications[0].digest or "")
+    client = Client(host, plain_http=True, config=None)
+    where = registry.parse(f"{host}/tests/retained")
+    assert set(manifests.tags(client, where)) == {
+        "v1",
+        "v2",
+        history.TAG,
+        *(signing.tag(digest) for digest in digests[1:]),
+    }
+    signed = json.loads(manifests.get(client, where, signing.tag(digests[2])) or b"")["layers"][0]
+    answer = client.do_request(f"http://{host}/v2/tests/retained/blobs/{signed['digest']}")
+    signature = signed["annotations"][signing.ANNOTATION]
+    assert signing.claims(answer.content, digests[2])
+    assert signing.verified(key.public_key(), answer.content, signature)
 
 
 def a_pod_that_reads(reference: str) -> dict[str, Any]:

@@ -123,3 +123,33 @@ def test_a_student_whose_pods_die_bears_nothing_at_once(scene: Scene, operator: 
         scene.serves_at(500)
         scene("delete", "pod", scene.pod("student"), "--grace-period=0", "--force")
         eventually(lambda: scene.weights() == [1000, 0], "no weight", within=30)
+
+
+def test_users_queries_are_mirrored_and_answered_by_both_arms(
+    scene: Scene, operator: Operator, tmp_path: Path
+) -> None:
+    queries = moving.push_queries(scene.cluster.registry, tmp_path)
+    agreement = {"name": "agreement", "quality": {"source": "Mirrored"}}
+    scene.roll_out(
+        metrics=[QUICK, agreement],
+        prober={
+            "queries": {"uri": queries, "plainHttp": True},
+            "mirror": {"percent": 50},
+            "queriesPerMinute": 600,
+        },
+    )
+    asked = [scene.asks(" ".join(words)) for words in moving.texts(400)]
+    scene.answers()
+    with traffic.flowing(asked, per_second=RATE) as flow:
+        status = scene.reaches("pairs", lambda found: _pairs(found) >= 50, within=180)
+    assert not [outcome for outcome in flow.outcomes if not outcome.good]
+    # The same model answers on both sides.
+    student = status["metrics"][1]["student"]
+    assert float(student["estimate"]) == pytest.approx(1)
+    assert _pairs(status) <= 400, "a text that comes again is no new sample"
+
+
+def _pairs(status: dict[str, Any]) -> int:
+    found = {metric["name"]: metric for metric in status.get("metrics", [])}
+    counted: int = found.get("agreement", {}).get("student", {}).get("count", 0)
+    return counted

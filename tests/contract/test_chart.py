@@ -167,6 +167,8 @@ def test_rights_for_rollouts_are_given_only_where_they_are_served(
     groups = {"gateway.networking.k8s.io", "apps"}
     without = chart.render({"rollouts": {"enabled": False}})
     assert not [r for _, r in _rules(without) if groups & set(r["apiGroups"])]
+    services = [r["verbs"] for _, r in _rules(without) if "services" in r["resources"]]
+    assert services == [["get", "create"]], "for the pods of a job that train together"
     given = {
         resource: set(rule["verbs"])
         for name, rule in _rules(objects)

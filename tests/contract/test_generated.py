@@ -1,5 +1,6 @@
 """The generated files are what the models say, and say enough."""
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -59,8 +60,9 @@ def test_check_names_a_file_that_differs_and_write_heals_it(tmp_path: Any) -> No
 
 @each_kind
 def test_the_crd_is_small_enough_for_a_last_applied_annotation(kind: Kind) -> None:
-    text = files.contents()[f"crds/{kind.name}.yaml"]
-    assert len(text.encode()) < SIZE_LIMIT
+    # The annotation holds the object as JSON without blanks.
+    crd = yaml.safe_load(files.contents()[f"crds/{kind.name}.yaml"])
+    assert len(json.dumps(crd, separators=(",", ":")).encode()) < SIZE_LIMIT
 
 
 def test_the_charts_crds_are_the_same_objects() -> None:
@@ -141,7 +143,7 @@ def test_an_objects_default_has_all_members_that_its_rules_look_at() -> None:
 COLUMNS = {
     "djob": (
         ["Stage", "Progress", "Retention", "Artifact", "Age"],
-        ["Speedup", "Cost", "Phase", "Reason"],
+        ["Speedup", "Cost", "Phase", "Reason", "Published"],
     ),
     "drollout": (
         ["Phase", "Step", "Weight", "Share", "Verdict", "Decision", "Age"],

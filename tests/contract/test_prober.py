@@ -4,15 +4,9 @@ Models are tiny and real. The reading is the operator's own, and so is the judge
 """
 
 import asyncio
-import json
-import os
 import re
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -20,9 +14,6 @@ from typing import Final
 import aiohttp
 import httpx
 import pytest
-import tiny_models
-import torch
-from distill_api.probing import Pairs
 from distill_api.rollout_metrics import Metric as WantedMetric
 from distill_api.rollout_metrics import OnRegression, Quality
 from distill_api.rollout_policies import Prober
@@ -39,110 +30,13 @@ from distill_operator.render.rollout.order import ProberOrder
 from distill_operator.statistics import quality
 from distill_operator.statistics.verdict import Verdict
 from distill_server.prober.settings import Settings
+from probers import QUERIES, Process, World
 from pydantic_settings import CliApp
 from rollouts import POLICY
-from sentence_transformers import SentenceTransformer
-from servers import Running, settings
 
-QUERIES: Final = 90
 NOW: Final = datetime(2026, 11, 25, 12, tzinfo=UTC)
 NDCG: Final = WantedMetric(name="ndcg", quality=Quality())
 RULE: Final = quality.Rule("ndcg", "nDCG@10", fine=0.98, limit=0.95, alpha=0.01, beta=0.05)
-
-
-class Process:
-    """`python -m distill_server.prober` with its log in a file."""
-
-    def __init__(self, log: Path, *flags: str) -> None:
-        self.log = log
-        with log.open("a") as stream:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "distill_server.prober", *flags],
-                stderr=stream,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
-            )
-
-    @property
-    def url(self) -> str:
-        ends = time.monotonic() + 60
-        while not (found := re.findall(r"running on (http://\S+)", self.log.read_text())):
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < ends, self.log.read_text()
-            time.sleep(0.05)
-        return found[-1].replace("0.0.0.0", "127.0.0.1")  # noqa: S104
-
-    def until(self, total: int) -> Pairs:
-        """Wait until so many queries are done with."""
-        ends = time.monotonic() + 120
-        while time.monotonic() < ends:
-            found = httpx.get(f"{self.url}/pairs")
-            if found.status_code == 200 and found.json()["total"] >= total:
-                return Pairs.model_validate_json(found.text)
-            time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """A teacher, a student as good as it, one that is not, and what they are asked."""
-
-    teacher: Running
-    good: Running
-    bad: Running
-    data: Path
-
-    def flags(self, student: str, *more: str) -> list[str]:
-        source = {"uri": f"file://{self.data}"}
-        return [
-            *("--component", "Embedding", "--model", "tiny", "--host", "127.0.0.1"),
-            *("--teacher-url", self.teacher.url, "--student-url", student, "--port", "0"),
-            *("--source", json.dumps(source), "--max-queries", str(QUERIES), "--documents", "80"),
-            *("--queries-per-minute", "6000", "--measure", "ndcg=nDCG@10", *more),
-        ]
-
-
-def _saved(model: SentenceTransformer, folder: Path) -> Path:
-    model.save(str(folder), create_model_card=False)
-    return folder
-
-
-def _damaged() -> SentenceTransformer:
-    """Return the teacher with noise in its weights."""
-    model = tiny_models.teacher()
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(7)
-        for weights in model.parameters():
-            weights.add_(torch.randn_like(weights) * 0.6)
-    return model
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("arms")
-    whole = _saved(tiny_models.teacher(), folder / "whole")
-    damaged = _saved(_damaged(), folder / "damaged")
-    data = folder / "held-out.jsonl"
-    tiny_models.write_data(data, records=150)
-    servers = [
-        Running(settings(model, runtime="Torch", arm=arm))
-        for model, arm in ((whole, "teacher"), (whole, "student"), (damaged, "student"))
-    ]
-    yield World(*servers, data)
-    for one in servers:
-        one.stop()
-
-
-@pytest.fixture
-def started(world: World, tmp_path: Path) -> Iterator[list[Process]]:
-    running: list[Process] = []
-    yield running
-    for one in running:
-        one.process.kill()
-        one.process.wait()
 
 
 def looked(url: str, positions: dict[str, Position] | None = None) -> ObservedMetrics:

@@ -17,6 +17,7 @@ from distill_api.status import (
     JobStatus,
     Lineage,
     Metric,
+    Publication,
     Score,
     Speed,
     Usage,
@@ -126,9 +127,24 @@ def _artifact() -> Artifact:
         size_bytes=10**12,
         media_type="application/vnd.cncf.model.manifest.v1+json",
         formats=["safetensors", "onnx"],
-        also=[place, place, place],
+        also=[place, place],
         lineage=_lineage(),
     )
+
+
+def _publications() -> list[Publication]:
+    artifact = _artifact()
+    places = (artifact.uri, *artifact.also)
+    return [
+        Publication(
+            target=number,
+            state="Published",
+            uri=place,
+            digest=artifact.digest,
+            time=datetime(2026, 1, 5, tzinfo=UTC),
+        )
+        for number, place in enumerate(places)
+    ]
 
 
 def _lineage() -> Lineage:
@@ -144,7 +160,7 @@ def _lineage() -> Lineage:
 
 FULL_REPORTS = [
     {"stage": Stage.EVALUATE, "evaluation": _evaluation()},
-    {"stage": Stage.PUBLISH, "artifact": _artifact()},
+    {"stage": Stage.PUBLISH, "artifact": _artifact(), "publications": _publications()},
     {"stage": Stage.TRAIN, "lineage": _lineage()},
 ]
 

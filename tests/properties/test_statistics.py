@@ -28,7 +28,7 @@ from distill_operator.statistics.dispersion import Clock, Minutes
 from distill_operator.statistics.quality import Sums
 from distill_operator.statistics.sprt import Decision, Design
 from distill_operator.statistics.trial import Trial
-from distill_operator.statistics.verdict import Finding, Verdict
+from distill_operator.statistics.verdict import Finding, Reference, Verdict
 from hypothesis import assume, given, settings
 
 rates = st.floats(0.001, 0.2)
@@ -301,6 +301,35 @@ def test_looking_less_often_gains_the_same(gains: list[tuple[int, int]], missed:
             sample = Sample("a", 150, 200.0 + number, counters)
             ledger, _ = deltas.advance(ledger, [sample], Rules(100))
     assert ledger.totals == {"requests": requests, "failures": failures}
+
+
+# A constant in the place of the teacher.
+
+
+@given(st.lists(st.floats(0, 1), max_size=60), st.floats(0.01, 1), st.integers(0, 60))
+def test_a_constant_reference_plays_the_games_of_a_teacher_that_always_scores_it(
+    scores: list[float], constant: float, cut: int
+):
+    known = Reference("the reference", constant)
+    paired, rule = KEPT, dataclasses.replace(KEPT, reference=known)
+    teacher = quality.add(quality.State(), [(score, constant) for score in scores], paired)
+    alone = quality.State()
+    for piece in (scores[:cut], scores[cut:]):
+        alone = quality.add(alone, quality.against(known, piece), rule)
+    assert alone.fell == teacher.fell
+    assert alone.holds == teacher.holds
+    assert alone.sums.pairs == len(scores)
+    one, _ = quality.judge(teacher, paired)
+    other, _ = quality.judge(alone, rule)
+    assert (one.verdict, one.evidence, one.warn) == (other.verdict, other.evidence, other.warn)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=40))
+def test_without_its_reference_nothing_is_decided(told: list[tuple[float, float]]):
+    rule = dataclasses.replace(KEPT, reference=Reference("the last one's", unknown="it is gone"))
+    state = quality.add(quality.State(), told, rule)
+    assert quality.judge(state, rule)[0].verdict is Verdict.NO_DATA
+    assert quality.against(Reference("nobody's", unknown="why"), [s for s, _ in told]) == ()
 
 
 # States that survive the operator.

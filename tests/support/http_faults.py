@@ -54,7 +54,7 @@ def serving(answer: Callable[[Call], Answer]) -> Iterator[Server]:
             if self.command != "HEAD":
                 self.wfile.write(given.body)
 
-        do_GET = do_POST = do_PUT = do_HEAD = do_PATCH = _any  # noqa: N815
+        do_GET = do_POST = do_PUT = do_HEAD = do_PATCH = do_DELETE = _any  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

@@ -2,8 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +50,22 @@ class Models:
     student: str
 
 
+def push_queries(registry: str, folder: Path, count: int = 60) -> str:
+    """Publish held-out queries in the tiny models' own words; returns their URI."""
+    made = folder / "queries"
+    made.mkdir()
+    rows = (
+        {"query": " ".join(words), "document": " ".join(reversed(words))} for words in texts(count)
+    )
+    (made / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return fixtures.push_folder(made, f"{registry}/tests/moving-queries")
+
+
+def texts(count: int) -> Iterator[list[str]]:
+    """Yield so many different lists of six words that the tiny models know."""
+    return islice(map(list, combinations(tiny_models.WORDS[::5], 6)), count)
+
+
 def push(registry: str, folder: Path) -> Models:
     """Publish the tiny teacher, and as its student the same model with the switch beside it."""
     made = folder / "teacher"
@@ -63,6 +80,15 @@ def push(registry: str, folder: Path) -> Models:
 
 class Scene(Namespace):
     """The namespace of one rollout."""
+
+    schedule: Final[dict[str, Any]] = {
+        "steps": [
+            {"weight": 50, "minSoakSeconds": 3600, "minRequests": 100},
+            {"weight": 100, "minSoakSeconds": 5, "minRequests": 100},
+        ],
+        "minReadySeconds": 1,
+        "crashLoopGraceSeconds": 600,
+    }
 
     def __init__(self, cluster: Cluster, name: str, gateway: Gateway, models: Models) -> None:
         super().__init__(cluster, name)
@@ -88,14 +114,7 @@ class Scene(Namespace):
             "gateway": {
                 "route": {"parentRefs": [{"name": self.gateway.name}], "hostnames": [HOSTNAME]}
             },
-            "schedule": {
-                "steps": [
-                    {"weight": 50, "minSoakSeconds": 3600, "minRequests": 100},
-                    {"weight": 100, "minSoakSeconds": 5, "minRequests": 100},
-                ],
-                "minReadySeconds": 1,
-                "crashLoopGraceSeconds": 600,
-            },
+            "schedule": self.schedule,
             "metrics": [{"name": "errors", "errors": {}}],
             "evidence": {"warmUpRequests": 0, "warmUpSeconds": 0},
         }
@@ -142,6 +161,19 @@ class Scene(Namespace):
 
         return self.reaches(f"{per_mille} per mille, verified", met, within=within)
 
+    def bears_nothing(self) -> dict[str, Any]:
+        """Return the status once the gateways have no share for the student.
+
+        That is not what a step asks for, so it is not its weight verified.
+        """
+
+        def met(status: dict[str, Any]) -> bool:
+            weight = status.get("weight", {})
+            carried = {c["type"]: c["status"] for c in status["conditions"]}["RouteResolved"]
+            return bool((weight["desired"], weight["observed"], carried) == (0, 0, "True"))
+
+        return self.reaches("no share, carried", met, within=60)
+
     def is_back(self) -> dict[str, Any]:
         """Return the status once the student was rolled back."""
         return self.reaches("rolled back", lambda status: status["phase"] == "RolledBack")
@@ -149,7 +181,11 @@ class Scene(Namespace):
     @property
     def request(self) -> traffic.Request:
         """A user's request."""
-        body = json.dumps({"model": NAME, "input": "how is a kettle descaled"}).encode()
+        return self.asks("how is a kettle descaled")
+
+    def asks(self, text: str) -> traffic.Request:
+        """Return a user's request for the vector of a text."""
+        body = json.dumps({"model": NAME, "input": text}).encode()
         headers = {"content-type": "application/json", "host": HOSTNAME}
         return traffic.Request(f"{self.gateway.url}/v1/embeddings", "POST", headers, body)
 

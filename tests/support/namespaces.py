@@ -28,6 +28,17 @@ class Namespace:
         return json.loads(self("get", *what, "-o", "json"))
 
 
+def dismiss(cluster: Cluster, name: str) -> None:
+    """Delete a namespace whose operator is gone: nobody else is left to let its rollouts go."""
+    here, kind = Namespace(cluster, name), f"distilledmodelrollouts.{names.GROUP}"
+    if cluster.kubectl("get", "crd", kind, "--ignore-not-found"):
+        here("delete", kind, "--all", "--wait=false")
+        for rollout in here.get(kind)["items"]:
+            free = json.dumps({"metadata": {"finalizers": None}})
+            here("patch", kind, rollout["metadata"]["name"], "--type=merge", "--patch", free)
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
 @contextmanager
 def stored(
     objects: client.CustomObjectsApi, plural: str, namespace: str, body: dict[str, Any]

@@ -121,6 +121,13 @@ def _turn(world: World, times: int) -> None:
         world.turn()
 
 
+def _watch(world: World, seconds: int) -> None:
+    """Let passes follow each other second by second."""
+    for _ in range(seconds):
+        world.later(1)
+        world.turn()
+
+
 def _run(world: World, seconds: float) -> None:
     world.run(seconds)
 
@@ -280,6 +287,7 @@ def _route_goes(world: World, _: Any) -> None:
 VERBS: Final[Mapping[str, Callable[[World, Any], None]]] = {
     "turn": _turn,
     "run": _run,
+    "watch": _watch,
     "run_until": _run_until,
     "later": _later,
     "nobody_watches": _nobody_watches,

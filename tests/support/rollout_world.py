@@ -33,6 +33,7 @@ from distill_operator.plan.rollout.policy import Commands, Policy
 from distill_operator.plan.rollout.turn import Scene, Subject, Turn
 from distill_operator.plan.rollout.wanted import Wanted
 from distill_operator.render.rollout.order import ArmOrder
+from distill_operator.statistics import saving
 from rollouts import A_ROUTE_ORDER, BACKENDS, NOW, POLICY, SETTINGS, Pod, Side, a_route, an_order
 
 
@@ -254,12 +255,14 @@ class World:
     def _metrics(self) -> ObservedMetrics:
         if self.metrics_down:
             return ObservedMetrics(problems={"errors": "the metrics endpoint does not answer"})
+        costs = [m.name for m in self.policy.metrics if isinstance(m.rule, saving.Rule)]
         return ObservedMetrics(
             counts=tuple(
-                Counts(arm, pod.uid, pod.started, "errors", pod.requests, pod.errors)
+                Counts(arm, pod.uid, pod.started, name, pod.requests, events)
                 for arm, side in self.sides.items()
                 for pod in side.pods
                 if pod.ready
+                for name, events in [("errors", pod.errors), *((name, 0) for name in costs)]
             )
         )
 
@@ -316,7 +319,21 @@ class World:
                 backends[index] = replace(backends[index], weight=operation["value"])
             else:
                 backends[index] = replace(backends[index], filters=tuple(operation["value"]))
+        self._cut(self.share, backends[1].weight)
         self._write(replace(self.route, backends=tuple(backends), weight_writer=None))
+
+    def _cut(self, before: int, after: int) -> None:
+        """Lose requests where one step leaves a side that answers without any share.
+
+        Of what goes to it or comes from it at that moment; a thousandth is too little to matter.
+        """
+        for arm, had, has in (
+            (Arm.STUDENT, before, after),
+            (Arm.TEACHER, WHOLE - before, WHOLE - after),
+        ):
+            answers = any(pod.ready for pod in self.sides[arm].pods)
+            if answers and ((had > 1 and has == 0) or (had == 0 and has > 1)):
+                self.lost += 0.02 * self.per_second
 
     def _index(self, operation: Manifest) -> int:
         parts = operation["path"].split("/")

@@ -54,8 +54,13 @@ def write_teacher(folder: Path, name: str = "teacher", *, pickled: bool = False)
         torch.save(teacher[0].auto_model.state_dict(), made / "pytorch_model.bin")
         for file in made.rglob("*.safetensors"):
             file.unlink()
+    pack(folder, name)
+
+
+def pack(folder: Path, name: str) -> None:
+    """Write `name`.tar.gz of the folder `name` beside it."""
     with tarfile.open(folder / f"{name}.tar.gz", "w:gz") as archive:
-        archive.add(made, arcname=name)
+        archive.add(folder / name, arcname=name)
 
 
 def write_corpus(file: Path, records: int, *, distinct: bool = True) -> None:

@@ -61,10 +61,18 @@ def some_rows(count: int) -> list[dict[str, Any]]:
     ]
 
 
+INPUTS = {"teacher": "sha256:" + "1" * 64, "data": "sha256:" + "2" * 64}
+
+
+def a_prepared(context: Context) -> None:
+    """Leave an output of prepare in the workspace."""
+    _leave(context, Stage.PREPARE, {"data_card.json": json.dumps(DATA_CARD).encode()}, INPUTS)
+
+
 def a_trained_student(context: Context, weights: bytes = b"12345678") -> None:
     """Leave outputs of prepare, train and evaluate in the workspace, without training anything."""
-    inputs = {"teacher": "sha256:" + "1" * 64, "data": "sha256:" + "2" * 64}
-    _leave(context, Stage.PREPARE, {"data_card.json": json.dumps(DATA_CARD).encode()}, inputs)
+    inputs = INPUTS
+    a_prepared(context)
     student = {
         "student/config.json": b"{}",
         "student/modules.json": b"[]",

@@ -65,7 +65,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
   verbs: [get, list, watch, patch, delete]
 - apiGroups: [kubedistill.io]
   resources: [distillationjobs/status]
-  verbs: [get, update, patch]
+  verbs: [update]
 - apiGroups: [kubedistill.io]
   resources: [distillationjobs/finalizers]
   # asked for by the admission plugin OwnerReferencesPermissionEnforcement
@@ -79,6 +79,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get, list, watch, create, delete]
+{{- if not .Values.rollouts.enabled }}
+- apiGroups: [""]
+  resources: [services]
+  # the names of pods that train together; get: one that is there already
+  verbs: [get, create]
+{{- end }}
 - apiGroups: [""]
   resources: [events]
   # why a pod does not start

@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, JsonValue
 
-from distill_api import not_yet
+from distill_api import not_yet, together
 from distill_api.base import (
     DnsName,
     Model,
@@ -14,10 +14,11 @@ from distill_api.base import (
     rule,
     rules,
 )
-from distill_api.outcome import Evaluation, ObjectStoreUri, Prices, Target
+from distill_api.outcome import Evaluation, Prices
 from distill_api.pods import GpuResource, ImageReference, Labels, PullPolicy, Resources, Toleration
 from distill_api.recipe import Component, Recipe
 from distill_api.sources import Data, SecretRef, Student, Teacher
+from distill_api.targets import ObjectStoreUri, Target
 from distill_api.training import Quantize, Sweep, Training
 
 
@@ -68,6 +69,9 @@ class PodTemplate(Model):
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Threads of tensor operations; the CPU limit or request rounded up by default. Fixed for a
     job, as the order of sums, and so the last bit of the weights, depends on it."""
+    label_pods: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Pods of the label stage. Each runs the teacher and takes pieces of the data until none is
+    left; the labels are the same whatever their number."""
 
 
 _WORKSPACE_RULE = rule(
@@ -172,7 +176,14 @@ _RETRIEVAL: Final = ("R@1", "R@10", "nDCG@10", "AP", "AP@1000", "RR", "RR@10")
 _MEASURES: Final = {
     Component.EMBEDDING: _RETRIEVAL,
     Component.RERANKER: _RETRIEVAL,
-    Component.GENERATOR: ("Faithfulness", "Relevancy", "ContextRecall"),
+    Component.GENERATOR: (
+        "Likelihood",
+        "ROUGE-L",
+        "TokenF1",
+        "Faithfulness",
+        "Relevancy",
+        "ContextRecall",
+    ),
     Component.QUERY_TRANSFORM: ("RecallLift",),
 }
 
@@ -237,10 +248,133 @@ _SPEC_RULES = [
 ]
 
 
+_ON_POLICY: Final = (
+    "has(self.recipe.generator) && has(self.recipe.generator.logits)"
+    " && has(self.recipe.generator.logits.onPolicy)"
+)
+_GENERATOR_RULES: Final = [
+    rule(
+        f"!({_ON_POLICY}) || has(self.teacher.model)",
+        "recipe.generator.logits.onPolicy has the teacher score texts that the student wrote, in"
+        " every such step, and an endpoint tells no distribution for a given text: name"
+        " teacher.model, or remove onPolicy",
+        at=".recipe.generator.logits.onPolicy",
+    ),
+    rule(
+        f"!({_ON_POLICY}) || self.recipe.generator.logits.onPolicy.share < 1.0"
+        " || !has(self.recipe.generator.outputs)",
+        "recipe.generator.outputs learns from the teacher's answers, and with"
+        " logits.onPolicy.share 1 no step has any: lower share, or remove outputs",
+        at=".recipe.generator.logits.onPolicy.share",
+    ),
+    rule(
+        f"!({_ON_POLICY}) || self.training.distributed.strategy == 'DDP'",
+        "recipe.generator.logits.onPolicy writes with the whole student in each process: use"
+        " training.distributed.strategy DDP",
+        at=".training.distributed.strategy",
+    ),
+    rule(
+        "!has(self.recipe.generator) || !has(self.recipe.generator.logits)"
+        " || has(self.teacher.model) || self.teacher.sampling.topLogprobs > 0",
+        "recipe.generator.logits needs the teacher's log-probabilities: set"
+        " teacher.sampling.topLogprobs to 1 or more, as an endpoint cannot run while training",
+        at=".teacher.sampling.topLogprobs",
+    ),
+    rule(
+        "!has(self.recipe.generator) || has(self.teacher.model)"
+        " || (!has(self.recipe.generator.hiddenStates) && !has(self.recipe.generator.attentions))",
+        "recipe.generator.hiddenStates and attentions look into the teacher, and an endpoint shows"
+        " nothing of that: name teacher.model, or remove them",
+        at=".recipe.generator",
+    ),
+    rule(
+        "has(self.teacher.model)"
+        " || ((!has(self.evaluation.measures) || !('Likelihood' in self.evaluation.measures))"
+        " && (!has(self.evaluation.gates)"
+        " || !self.evaluation.gates.exists(g, g.measure == 'Likelihood')))",
+        "Likelihood compares with the teacher's own probabilities, and an endpoint tells none for a"
+        " given text: name teacher.model, or remove Likelihood from evaluation",
+        at=".evaluation",
+    ),
+    rule(
+        "self.component != 'Generator'"
+        " || (has(self.teacher.model) && self.teacher.sampling.topLogprobs > 0)"
+        " || (!self.data.balanceByDifficulty && !has(self.data.filter.minTeacherConfidence)"
+        " && !has(self.data.filter.outlierDeviations))",
+        "data.balanceByDifficulty, filter.minTeacherConfidence and outlierDeviations go by the"
+        " probabilities of the teacher's own answers: set teacher.sampling.topLogprobs to 1 or more"
+        " with a teacher.model, or remove them",
+        at=".data",
+    ),
+    rule(
+        "self.teacher.sampling.answersPerPrompt == 1 || self.teacher.sampling.temperature > 0.0",
+        "several answers to a prompt are all the same at temperature 0: raise"
+        " teacher.sampling.temperature, or set answersPerPrompt to 1",
+        at=".teacher.sampling.temperature",
+    ),
+]
+
+
+_IS_SEQ2SEQ: Final = "has(self.student.architecture) && self.student.architecture == 'Seq2Seq'"
+_QUERY_TRANSFORM_RULES: Final = [
+    rule(
+        "!has(self.recipe.queryTransform) || has(self.teacher.model)"
+        " || (!has(self.recipe.queryTransform.hiddenStates)"
+        " && !has(self.recipe.queryTransform.attentions))",
+        "recipe.queryTransform.hiddenStates and attentions look into the teacher, and an endpoint"
+        " shows nothing of that: name teacher.model, or remove them",
+        at=".recipe.queryTransform",
+    ),
+    rule(
+        f"!has(self.recipe.queryTransform) || !({_IS_SEQ2SEQ})"
+        " || !has(self.recipe.queryTransform.logits) || self.teacher.sampling.topLogprobs > 0",
+        "recipe.queryTransform.logits of a Seq2Seq student learns from cached distributions: set"
+        " teacher.sampling.topLogprobs to 1 or more, or use outputs",
+        at=".teacher.sampling.topLogprobs",
+    ),
+]
+
+
+_IS_CROSS_ENCODER: Final = (
+    "has(self.student.architecture) && self.student.architecture == 'CrossEncoder'"
+)
+_RERANKER_RULES: Final = [
+    rule(
+        f"!({_IS_CROSS_ENCODER}) || !has(self.student.embeddingDimension)",
+        "student.embeddingDimension is for students that make embeddings, and a CrossEncoder makes"
+        " none: remove it",
+        at=".student.embeddingDimension",
+    ),
+    rule(
+        f"!({_IS_CROSS_ENCODER}) || !has(self.student.fromTeacher)"
+        " || (!has(self.student.fromTeacher.hiddenSize)"
+        " && !has(self.student.fromTeacher.intermediateSize))",
+        "a CrossEncoder student keeps its teacher's widths: remove student.fromTeacher.hiddenSize"
+        " and intermediateSize, and keep fewer layers instead",
+        at=".student.fromTeacher",
+    ),
+    rule(
+        "!has(self.recipe.reranker) || !has(self.recipe.reranker.contrastive)"
+        " || !self.recipe.reranker.contrastive.symmetric || !has(self.student.architecture)"
+        " || self.student.architecture == 'BiEncoder'",
+        "recipe.reranker.contrastive.symmetric needs student.architecture BiEncoder: set it to"
+        " false",
+        at=".recipe.reranker.contrastive.symmetric",
+    ),
+]
+
+
 class DistillationJobSpec(Model):
     """What is distilled, from whom, from what, how, and where the student goes."""
 
-    model_config = rules(*_SPEC_RULES, *not_yet.RULES)
+    model_config = rules(
+        *_SPEC_RULES,
+        *_GENERATOR_RULES,
+        *_QUERY_TRANSFORM_RULES,
+        *_RERANKER_RULES,
+        *together.RULES,
+        *not_yet.RULES,
+    )
 
     component: Annotated[Component, Field(json_schema_extra=_fixed("component"))]
     """The part of a retrieval pipeline that is distilled."""

@@ -120,7 +120,10 @@ class Reason(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     TRAINING_DIVERGED = "TrainingDiverged"
     QUALITY_GATE_FAILED = "QualityGateFailed"
+    PUBLISHED = "Published"
+    PUBLICATION_FAILED = "PublicationFailed"
     CRASHED = "Crashed"
+    PEER_LOST = "PeerLost"
     REPORT_LOST = "ReportLost"
     CHILD_REFUSED = "ChildRefused"
     """The API server refused an object that the operator wanted to make."""
@@ -230,5 +233,7 @@ class Exit(IntEnum):
     DONE = 0
     TRY_AGAIN = 75
     """Counts against the Job's backoff limit (sysexits' EX_TEMPFAIL)."""
+    PEER_LOST = 69
+    """Another pod of the stage was lost: does not count, as that one counts (EX_UNAVAILABLE)."""
     GIVE_UP = 78
     """The podFailurePolicy fails the Job at once (sysexits' EX_CONFIG)."""

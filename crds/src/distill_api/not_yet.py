@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from pydantic import JsonValue
 
 from distill_api.base import rule
+from distill_api.together import SEVERAL_PROCESSES
 
 
 class NotYet(NamedTuple):
@@ -39,61 +40,105 @@ def _google_storage(path: str, present: str) -> NotYet:
 
 
 REFUSED: Final = (
-    NotYet("component", "self.component != 'Embedding'", "use component Embedding"),
+    NotYet(
+        "recipe.queryTransform.logits.onPolicy",
+        "has(self.recipe.queryTransform) && has(self.recipe.queryTransform.logits)"
+        " && has(self.recipe.queryTransform.logits.onPolicy)",
+        "remove it; the student learns from the teacher's answers",
+    ),
+    NotYet(
+        "recipe.queryTransform.logits with teacher.endpoint",
+        "has(self.recipe.queryTransform) && has(self.recipe.queryTransform.logits)"
+        " && has(self.teacher.endpoint)",
+        "remove logits and learn from the answers (outputs), or name the teacher's weights in"
+        " teacher.model; a server does not say whose numbers its tokens have",
+        at="recipe.queryTransform.logits",
+    ),
+    NotYet(
+        "recipe.queryTransform.hiddenStates or attentions with a Seq2Seq student",
+        "has(self.recipe.queryTransform) && has(self.student.architecture)"
+        " && self.student.architecture == 'Seq2Seq'"
+        " && (has(self.recipe.queryTransform.hiddenStates)"
+        " || has(self.recipe.queryTransform.attentions))",
+        "remove both and use outputs or logits, or take a Causal student",
+        at="recipe.queryTransform",
+    ),
+    NotYet(
+        "recipe.generator.logits with teacher.endpoint",
+        "has(self.recipe.generator) && has(self.recipe.generator.logits)"
+        " && has(self.teacher.endpoint)",
+        "remove logits and learn from the answers (outputs), or name the teacher's weights in"
+        " teacher.model; a server does not say whose numbers its tokens have",
+        at="recipe.generator.logits",
+    ),
     NotYet(
         "teacher.endpoint.protocol Triton",
         "has(self.teacher.endpoint) && self.teacher.endpoint.protocol == 'Triton'",
         "use protocol OpenAI",
     ),
-    NotYet("quantize", "has(self.quantize)", "remove it; the student is published in float32"),
-    NotYet("sweep", "has(self.sweep)", "remove it and create one job for each trial"),
-    NotYet("training.lora", "has(self.training.lora)", "remove it; every weight is trained"),
+    NotYet(
+        "quantize of a Generator or QueryTransform",
+        "has(self.quantize) && self.component in ['Generator', 'QueryTransform']",
+        "remove it; the student is published in float32",
+    ),
+    NotYet(
+        "quantize.method of an Embedding or Reranker",
+        "has(self.quantize) && self.component in ['Embedding', 'Reranker']"
+        " && self.quantize.method != 'INT8'",
+        "use INT8; the others are for what writes",
+        at="quantize.method",
+    ),
+    NotYet(
+        "quantize of a LateInteraction student",
+        "has(self.quantize) && has(self.student.architecture)"
+        " && self.student.architecture == 'LateInteraction'",
+        "remove it, or take a BiEncoder or a CrossEncoder",
+    ),
+    NotYet(
+        "quantize.awareTraining",
+        "has(self.quantize) && self.quantize.awareTraining",
+        "set it to false; the trained student is quantised afterwards",
+        at="quantize.awareTraining",
+    ),
     NotYet(
         "training.distributed",
-        "self.training.distributed.pods > 1 || self.training.distributed.processesPerPod > 1",
+        f"{SEVERAL_PROCESSES} && self.component == 'QueryTransform'",
         "use one pod with one process",
     ),
     NotYet(
-        "training.gradientCheckpointing", "self.training.gradientCheckpointing", "set it to false"
+        "training.lora with training.distributed",
+        f"{SEVERAL_PROCESSES} && has(self.training.lora)",
+        "use one pod with one process, or remove lora",
     ),
-    NotYet("data.balanceByDifficulty", "self.data.balanceByDifficulty", "set it to false"),
-    NotYet("data.productionSample", "has(self.data.productionSample)", "remove it"),
     NotYet(
-        "data.source.format HFDataset",
-        "self.data.source.format == 'HFDataset'",
-        "use JSONL, Parquet or CSV",
+        "training.packing",
+        "self.training.packing && self.component != 'Generator'",
+        "set it to false; only a Generator's answers are packed",
+    ),
+    NotYet(
+        "data.balanceByDifficulty",
+        "self.data.balanceByDifficulty && self.component == 'QueryTransform'",
+        "set it to false",
+    ),
+    NotYet(
+        "data.filter.minTeacherConfidence or outlierDeviations",
+        "self.component == 'QueryTransform' && (has(self.data.filter.minTeacherConfidence)"
+        " || has(self.data.filter.outlierDeviations))",
+        "remove both; what the teacher writes is judged by whether it is a list of queries",
+        at="data.filter",
     ),
     *(_google_storage(*optional) for optional in _OBJECT_STORES),
     NotYet(
         "publish.s3 gs://",
         "self.publish.exists(t, has(t.s3) && t.s3.uri.startsWith('gs://'))",
         _BY_S3,
-        at="publish",
-    ),
-    NotYet(
-        "publish.huggingFace",
-        "self.publish.exists(t, has(t.huggingFace))",
-        "publish to oci, s3 or pvc",
         at="publish",  # Kubernetes cannot point into a list
-    ),
-    NotYet(
-        "student.architecture",
-        "has(self.student.architecture) && self.student.architecture != 'BiEncoder'",
-        "use BiEncoder",
     ),
 )
 
 
-_BASELINES: Final = ("OfflineEvaluation", "PreviousStudent", "Absolute")
 _UNMOUNTED: Final = "^(s3|gs|hf|http|https|file)://"
 """Places of models and data that no volume can mount."""
-
-
-def _baseline(name: str) -> NotYet:
-    """Refuse a quality that is compared with anything but the teacher's paired scores."""
-    used = f"self.metrics.exists(m, has(m.quality) && m.quality.baseline == '{name}')"
-    instead = "use baseline Teacher, which compares both arms' answers to the same queries"
-    return NotYet(f"metrics.quality.baseline {name}", used, instead, at="metrics")
 
 
 ROLLOUT_REFUSED: Final = (
@@ -102,11 +147,13 @@ ROLLOUT_REFUSED: Final = (
         "!(self.component in ['Embedding', 'Reranker'])",
         "use component Embedding or Reranker",
     ),
-    *map(_baseline, _BASELINES),
     NotYet(
-        "metrics.cost",
-        "self.metrics.exists(m, has(m.cost))",
-        "remove the metric; with prices given, status.savings tells what is saved",
+        "metrics.quality with runtime Triton",
+        "self.metrics.exists(m, has(m.quality)) && ((has(self.teacher.deployment)"
+        " && self.teacher.deployment.runtime == 'Triton') || (has(self.student.deployment)"
+        " && self.student.deployment.runtime == 'Triton'))",
+        "use runtime OnnxRuntime, Torch or VLLM on both sides, as the prober speaks their protocol"
+        " only, or remove the quality metrics and the prober",
         at="metrics",
     ),
     NotYet(

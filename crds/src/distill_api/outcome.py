@@ -1,4 +1,4 @@
-"""How a student is judged and where it is published."""
+"""How a student is judged, and what things cost."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -6,7 +6,6 @@ from typing import Annotated
 from pydantic import Field
 
 from distill_api.base import (
-    DnsName,
     Fraction,
     Model,
     PositiveInt,
@@ -17,11 +16,15 @@ from distill_api.base import (
     rules,
     text,
 )
-from distill_api.sources import SecretRef
+from distill_api.sources import Endpoint
 
 
 class Measure(StrEnum):
-    """Measures of quality, in the notation of ir-measures where they are retrieval's."""
+    """Measures of quality, in the notation of ir-measures where they are retrieval's.
+
+    Likelihood is the geometric mean of the probabilities of the reference answer's tokens, which
+    is 1 / perplexity.
+    """
 
     RECALL_1 = "R@1"
     RECALL_10 = "R@10"
@@ -33,6 +36,9 @@ class Measure(StrEnum):
     FAITHFULNESS = "Faithfulness"
     RELEVANCY = "Relevancy"
     CONTEXT_RECALL = "ContextRecall"
+    LIKELIHOOD = "Likelihood"
+    ROUGE_L = "ROUGE-L"
+    TOKEN_F1 = "TokenF1"  # noqa: S105 - words, not a secret
     RECALL_LIFT = "RecallLift"
 
 
@@ -52,6 +58,15 @@ class GateAction(StrEnum):
     PUBLISH = "Publish"
 
 
+class Judge(Model):
+    """A language model that judges answers, by the definitions of RAGAS."""
+
+    endpoint: Endpoint
+    """A server with `/v1/chat/completions`; it answers with temperature 0."""
+    embeddings: Endpoint | None = None
+    """A server with `/v1/embeddings`, for Relevancy, which compares questions by their meaning."""
+
+
 class Corpus(StrEnum):
     """Which documents test queries are searched in."""
 
@@ -69,7 +84,24 @@ class Evaluation(Model):
             "every gate needs its measure: add the gate's measure to evaluation.measures, or"
             " remove measures to have all of them",
             at=".gates",
-        )
+        ),
+        rule(
+            "has(self.judge) || ("
+            "(!has(self.measures) || !self.measures.exists(m, m in ['Faithfulness', 'Relevancy',"
+            " 'ContextRecall'])) && (!has(self.gates) || !self.gates.exists(g, g.measure in"
+            " ['Faithfulness', 'Relevancy', 'ContextRecall'])))",
+            "Faithfulness, Relevancy and ContextRecall need a judge: set evaluation.judge, or"
+            " remove them from evaluation.measures and gates",
+            at=".judge",
+        ),
+        rule(
+            "!has(self.judge) || has(self.judge.embeddings) || ("
+            "(!has(self.measures) || !('Relevancy' in self.measures)) && (!has(self.gates) ||"
+            " !self.gates.exists(g, g.measure == 'Relevancy')))",
+            "Relevancy compares questions by embeddings: set evaluation.judge.embeddings, or remove"
+            " it from evaluation.measures and gates",
+            at=".judge",
+        ),
     )
 
     measures: (
@@ -89,11 +121,14 @@ class Evaluation(Model):
         ]
         | None
     ) = None
-    """What must hold before publishing; by default nDCG@10 with 93 % for embedding and reranker."""
+    """What must hold before publishing; by default nDCG@10 with 93 % for embedding and reranker,
+    nothing for the others."""
     min_speedup: Annotated[float, Field(ge=0, le=10000)] | None = None
     """Student's documents per second divided by the teacher's, at least. Not asked by default."""
     on_missed_gate: GateAction = GateAction.STOP
     """Stop: fail the job and publish nothing. Publish: publish, with the verdict in the report."""
+    judge: Judge | None = None
+    """Judges the answers of generators; without it only measures that need none are reported."""
     corpus: Corpus = Corpus.ALL
     """Documents that test queries are searched in."""
     bootstrap_samples: Annotated[int, Field(ge=100, le=100_000)] = 2000
@@ -104,117 +139,6 @@ class Evaluation(Model):
     """Single requests timed for P50, P95 and P99."""
     throughput_batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
     """Texts of one batch when throughput is measured."""
-
-
-class OciTarget(Model):
-    """An OCI artifact in a registry."""
-
-    repository: Annotated[
-        str,
-        text(
-            r"^[a-zA-Z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+$",
-            "repository must be registry/name in small letters, without oci:// before it and"
-            " without tag or digest after it, for example registry.example.com/models/minilm",
-            least=3,
-            most=512,
-        ),
-    ]
-    """Registry and repository without tag, for example `registry.example.com/models/minilm`."""
-    tag: (
-        Annotated[
-            str,
-            text(
-                r"^[A-Za-z0-9_][A-Za-z0-9._-]*$",
-                "tag must have only letters, digits, '_', '.' and '-', and start with none of the"
-                " last two",
-                most=128,
-            ),
-        ]
-        | None
-    ) = None
-    """Tag; the name of the job by default."""
-    secret_ref: SecretRef | None = None
-    """Secret of type kubernetes.io/dockerconfigjson."""
-    plain_http: bool = False
-    """Talk to the registry without TLS. Only for registries inside the cluster."""
-
-
-ObjectStoreUri = Annotated[
-    str,
-    text(
-        "^(s3|gs)://[^/]+.*$",
-        "uri must be a prefix in an object store: s3://bucket/prefix or gs://bucket/prefix",
-        least=6,
-        most=1024,
-    ),
-]
-
-
-class UriTarget(Model):
-    """A folder by URI."""
-
-    uri: ObjectStoreUri
-    """`s3://bucket/prefix` or `gs://bucket/prefix`."""
-    secret_ref: SecretRef | None = None
-    """Credentials, as for models."""
-
-
-class PvcTarget(Model):
-    """A folder on a volume."""
-
-    claim_name: DnsName
-    """PersistentVolumeClaim in the namespace of the job."""
-    path: Annotated[
-        str,
-        text(
-            r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$",
-            "path must be a folder below the volume's root: letters, digits, '-', '_' and '.',"
-            " parted by '/', without '/' or '..' at its start",
-            most=512,
-        ),
-    ] = "models"
-    """Folder below the volume's root."""
-
-
-class HubTarget(Model):
-    """A repository on the Hugging Face hub."""
-
-    repository: Annotated[
-        str,
-        text(
-            r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$",
-            "repository must be organisation/name, as on the hub",
-            least=3,
-            most=256,
-        ),
-    ]
-    """`organisation/name`."""
-    private: bool = True
-    """Make the repository private."""
-    secret_ref: SecretRef
-    """Secret with the key `token`."""
-
-
-_TARGET_RULE = rule(
-    "(has(self.oci) ? 1 : 0) + (has(self.s3) ? 1 : 0) + (has(self.pvc) ? 1 : 0)"
-    " + (has(self.huggingFace) ? 1 : 0) == 1",
-    "each entry of publish needs exactly one of oci, s3, pvc and huggingFace",
-)
-
-
-class Target(Model):
-    """One place where the student is published."""
-
-    model_config = rules(_TARGET_RULE)
-
-    oci: OciTarget | None = None
-    """An OCI artifact."""
-    s3: UriTarget | None = None
-    """A folder in an object store."""
-    pvc: PvcTarget | None = None
-    """A folder on a volume."""
-    hugging_face: HubTarget | None = None
-    """A repository on the Hugging Face hub."""
 
 
 class Prices(Model):

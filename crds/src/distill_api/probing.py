@@ -12,7 +12,8 @@ DIGEST_HEADER: Final = "x-model-digest"
 """On a server's answers: digest of the model that computed them."""
 PAIRS_PATH: Final = "/pairs"
 """Where the prober hands its pairs over; `?after=N&run=R` leaves out numbers up to N, if its run is
-R. One answer may end before the last pair: its total says where."""
+R. One answer may end before the last pair: its total says where. `source=Mirrored` asks for those
+of users' queries, which are numbered apart."""
 
 type Score = Annotated[float, Field(ge=0, le=1)]
 
@@ -21,11 +22,12 @@ class Pairs(Model):
     """Pairs of scores, student and teacher, of the same queries."""
 
     run: Annotated[str, Field(min_length=1, max_length=128)]
-    """Of what is compared: queries, measures and both models. The same after a restart."""
+    """Of what is compared: queries, measures and both models. The same after a restart, except for
+    mirrored queries: those that come then are others."""
     total: Annotated[int, Field(ge=0)]
     """No pair up to this number will follow: those queries were scored, or given up."""
     queries: Annotated[int, Field(ge=0)]
-    """Queries in all: when all are done with, no new pair will come."""
+    """Queries in all, of mirrored ones at most: when all are done with, no new pair will come."""
     numbers: list[Annotated[int, Field(ge=1)]]
     """Of the pairs below, rising; those of failed queries are missing."""
     scores: dict[str, list[tuple[Score, Score]]]

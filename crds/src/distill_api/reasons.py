@@ -113,9 +113,22 @@ MEANINGS: Final[Mapping[Reason, Meaning]] = {
         "Read `status.evaluation.explanation`; train longer, keep more layers, or lower the gate"
         " in a new job.",
     ),
+    Reason.PUBLISHED: Meaning(
+        "An entry of `spec.publish` has the student, whole and checked.",
+        "Nothing.",
+    ),
+    Reason.PUBLICATION_FAILED: Meaning(
+        "An entry of `spec.publish` could not get the student; the others got it.",
+        "Read the message. What is published stays; the stage sends only what is missing.",
+    ),
     Reason.CRASHED: Meaning(
         "A stage ended without a report; the message has the last lines of its log.",
         "Read the log. If it is not your data or model, report it as a defect.",
+    ),
+    Reason.PEER_LOST: Meaning(
+        "A pod of a stage of several ended because another one was lost. All of them start again"
+        " from the last complete checkpoint.",
+        "Nothing; the stage's `message` names the pod that failed first, and why.",
     ),
     Reason.REPORT_LOST: Meaning(
         "A stage ended well, but its pod is gone with its report.",

@@ -182,15 +182,37 @@ class Divergence(StrEnum):
     JENSEN_SHANNON = "JensenShannon"
 
 
+class OnPolicy(Model):
+    """In some of the steps the student answers, and the teacher scores what it wrote."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the steps, spread evenly; the others learn from the teacher's answers."""
+    temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
+    """Softness of the student's sampling."""
+    max_tokens: Annotated[int, Field(ge=1, le=131072)] | None = None
+    """Longest answer of the student in tokens; teacher.sampling.maxTokens by default."""
+
+
 class Logits(Softened):
     """Match the teacher's distribution over tokens, beside the hard labels."""
+
+    model_config = rules(
+        rule(
+            "!has(self.beta) || self.divergence == 'JensenShannon'",
+            "logits.beta is the mixture of divergence JensenShannon: set that, or remove beta",
+            at=".beta",
+        )
+    )
 
     alpha: Fraction = 0.7
     """Share of the teacher's distribution; 1 - alpha is the share of the hard labels."""
     divergence: Divergence = Divergence.FORWARD_KL
     """Direction of the divergence."""
-    on_policy: bool = False
-    """Let the student write the answers that the teacher scores."""
+    beta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The teacher's share of JensenShannon's mixture, 0.5 by default: near 0 as ForwardKL, near 1
+    as ReverseKL."""
+    on_policy: OnPolicy | None = None
+    """Let the student write some of the answers that the teacher scores; none by default."""
 
 
 class LayerMatch(Model):

@@ -90,6 +90,36 @@ _ARM_RULES: Final = (
         at=".student.service.name",
     ),
 )
+_MIRRORED: Final = "self.metrics.exists(m, has(m.quality) && m.quality.source == 'Mirrored')"
+_MIRROR: Final = "has(self.prober) && has(self.prober.mirror)"
+_MIRROR_RULES: Final = (
+    rule(
+        f"!({_MIRROR}) || has(self.gateway.route)",
+        "requests are mirrored on a route that the rollout makes, as in an existing one it changes"
+        " two weights only: use gateway.route, or remove prober.mirror and use quality.source"
+        " HeldOut",
+        at=".prober.mirror",
+    ),
+    rule(
+        f"!({_MIRRORED}) || ({_MIRROR})",
+        "a quality metric with source Mirrored needs prober.mirror, by which the gateway copies"
+        " users' requests: add it, for example with percent 5, or use source HeldOut",
+        at=".prober",
+    ),
+    rule(
+        f"!({_MIRROR}) || {_MIRRORED}",
+        "prober.mirror copies users' requests and no metric uses them: set quality.source Mirrored"
+        " in one, or remove prober.mirror",
+        at=".prober.mirror",
+    ),
+    rule(
+        f"({_MIRROR}) == ({_MIRROR.replace('self', 'oldSelf')})"
+        f" && (!({_MIRROR}) || self.prober.mirror == oldSelf.prober.mirror)",
+        "spec.prober.mirror cannot change after creation, as the route is made once and then only"
+        " its weights are moved: create a new rollout",
+        at=".prober",
+    ),
+)
 _METRIC_RULES: Final = (
     *(_vllm_bucket(signal) for signal in Signal),
     rule(
@@ -105,22 +135,30 @@ _METRIC_RULES: Final = (
         at=".prober",
     ),
     rule(
+        "(has(self.artifact) && has(self.artifact.jobRef))"
+        " || !self.metrics.exists(m, has(m.quality) && m.quality.baseline == 'OfflineEvaluation')",
+        "baseline OfflineEvaluation is the evaluation of a DistillationJob: name it in"
+        " artifact.jobRef, or use baseline Absolute with quality.reference",
+        at=".metrics",
+    ),
+    rule(
         "!has(self.prober) || self.metrics.exists(m, has(m.quality))",
         "spec.prober measures for quality metrics and there is none: add one to metrics, or remove"
         " the prober",
         at=".prober",
     ),
+    *_MIRROR_RULES,
     rule(
         "has(self.evidence.prometheus) || !self.metrics.exists(m, has(m.custom))",
         "a custom metric is a query: set evidence.prometheus.url to the Prometheus that answers it",
         at=".evidence.prometheus",
     ),
     rule(
-        "!self.metrics.exists(m, has(m.cost)) || self.prices.cpuHour > 0.0"
-        " || self.prices.gpuHour > 0.0 || (has(self.prices.teacherMillionRequests)"
+        "!self.metrics.exists(m, has(m.cost)) || (has(self.prices.teacherMillionRequests)"
+        " && self.prices.teacherMillionRequests > 0.0"
         " && has(self.prices.studentMillionRequests))",
-        "a cost metric needs prices: set prices.cpuHour or gpuHour, or what a million requests"
-        " cost with teacher and student",
+        "a cost metric compares what a million requests cost: set prices.teacherMillionRequests,"
+        " above 0, and prices.studentMillionRequests",
         at=".prices",
     ),
     rule(
@@ -183,7 +221,8 @@ class DistilledModelRolloutSpec(Model):
     teacher. Whoever gets them is kept, with the Services and our route; the rest is removed. Only
     a deletion in the foreground (`--cascade=foreground`) takes everything away at once."""
     prices: Prices = Prices()
-    """What things cost, for status.savings."""
+    """What things cost, for status.savings and a cost metric: both need the two prices of a
+    million requests. Hourly prices are not used here."""
     paused: bool = False
     """Keep the present weight and wait. Whatever is bad still takes the traffic back."""
     promote: (

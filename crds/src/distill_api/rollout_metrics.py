@@ -131,10 +131,23 @@ class RolloutReference(Model):
     """Its name."""
 
 
+class QuerySource(StrEnum):
+    """Whose queries quality is measured with."""
+
+    HELD_OUT = "HeldOut"
+    MIRRORED = "Mirrored"
+
+
 class Quality(Model):
-    """Quality of the student's answers, on the same held-out queries as the teacher's."""
+    """Quality of the student's answers, on the same queries as the teacher's."""
 
     model_config = rules(
+        rule(
+            "self.source == 'HeldOut' || self.baseline == 'Teacher'",
+            "what answers a mirrored query is only known from the teacher: use baseline Teacher, or"
+            " quality.source HeldOut",
+            at=".source",
+        ),
         rule(
             "self.limit < self.fine",
             "quality.limit must be below quality.fine: at the one the student has lost too much,"
@@ -155,6 +168,11 @@ class Quality(Model):
         ),
     )
 
+    source: QuerySource = QuerySource.HELD_OUT
+    """HeldOut: prober.queries, whose answers are known. Mirrored: users' own queries, which the
+    gateway copies to the prober (prober.mirror); the teacher's ranking says what answers them, so
+    this is agreement with the teacher. An embedding's queries are searched in the documents of
+    prober.queries, a reranker's in their own."""
     measure: Measure = Measure.NDCG_10
     """What is scored, in the notation of ir-measures."""
     fine: Annotated[float, Field(gt=0, le=2)] = 0.98
@@ -178,13 +196,19 @@ class Quality(Model):
 
 
 class Cost(Model):
-    """What the student saves once the teacher is gone: a sum, no test."""
+    """What the student saves once the teacher is gone: a sum, no test.
+
+    The requests that were counted, at prices.studentMillionRequests instead of
+    prices.teacherMillionRequests. Hourly prices are not used: pods that wait for more traffic, or
+    are kept warm, make each request look dear.
+    """
 
     min_saving: Fraction = 0.5
     """Share of the teacher's cost of a request that the student must save; the guide's 50 %. What
     the teacher costs while it is only kept warm does not count."""
     window_seconds: Annotated[int, Field(ge=60, le=2_592_000)] = 86_400
-    """Time over which requests and costs are summed up; before it has passed nothing is said."""
+    """Seconds of verified traffic, over all steps, that are summed up before anything is decided;
+    until then the metric is Undecided, which holds up the last two steps only. The sum goes on."""
 
 
 Query = Annotated[str, Field(min_length=1, max_length=2048)]

@@ -115,24 +115,40 @@ class DeletionPolicy(StrEnum):
     HAND_BACK = "HandBack"
 
 
+class Mirror(Model):
+    """Copies of users' requests that the gateway sends to the prober, whose answers it drops.
+
+    The prober keeps what it waits to send in memory only, and writes no text anywhere.
+    """
+
+    percent: Annotated[int, Field(ge=1, le=100)] = 5
+    """Share of the requests that is copied. The prober sends queriesPerMinute of them to both arms
+    and drops what is too much."""
+
+
 class Prober(Model):
-    """A pod that sends held-out queries to both arms and compares their answers in pairs.
+    """A pod that sends queries to both arms and compares their answers in pairs.
 
     Its requests carry a header, so that they count neither as errors nor as latency.
     """
 
     queries: DataSource
-    """Queries with documents that answer them, which the student was not trained on."""
+    """Queries with documents that answer them, which the student was not trained on. Mirrored
+    queries are searched in these documents."""
+    mirror: Mirror | None = None
+    """Users' queries, for metrics with quality.source Mirrored. When nothing is measured any more
+    the prober goes and its Service stays, so that copies go nowhere; whoever wants none takes the
+    filter RequestMirror off the route by hand, and it stays off."""
     columns: Columns = Columns()
     """Names of the columns, where they differ from ours."""
     max_queries: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    """Queries used. When all were sent it begins anew; a query that is sent again is counted apart
-    and is no evidence."""
+    """Queries used, of each source. When all held-out ones were sent it begins anew; a query that
+    is sent again is counted apart and is no evidence."""
     documents: Annotated[int, Field(ge=2, le=100_000)] = 1000
     """Documents that each query is searched in, its own among them; a reranker is given 100 of them
     at most."""
     queries_per_minute: Annotated[int, Field(ge=1, le=60_000)] = 60
-    """Queries sent to each arm in a minute."""
+    """Queries of each source sent to each arm in a minute."""
     timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 10
     """Longest time of one request; a query without both answers is left out of the pairs."""
     image: ImageReference | None = None

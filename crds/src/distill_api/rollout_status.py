@@ -85,11 +85,13 @@ class Counted(Model):
     events: BigCount | None = None
     """Of these requests: failed, slow, or whatever the metric counts."""
     estimate: Number | None = None
-    """Share of such requests, or ratio of the scores."""
+    """Share of such requests, ratio of the scores, or share of the teacher's cost that is saved."""
     lower: Number | None = None
     """Lower end of its confidence sequence."""
     upper: Number | None = None
     """Upper end of its confidence sequence."""
+    score: Number | None = None
+    """Mean of the scores, for quality."""
 
 
 class SequentialTest(Model):
@@ -126,9 +128,11 @@ class MetricStatus(Model):
     """True when enough was seen to decide in nearly all cases and it is still open: the truth lies
     between fine and limit, and a person has to decide."""
     fine: Number | None = None
-    """Up to this rate, or from this ratio on, the student is healthy."""
+    """Up to this rate, or from this ratio or saving on, the student is healthy."""
     limit: Number | None = None
-    """From this rate, or down to this ratio, it is rolled back."""
+    """From this rate, down to this ratio, or below this saving, it is rolled back."""
+    reference: Number | None = None
+    """The score that fine and limit are shares of, where it is not the teacher's."""
     student: Counted | None = None
     """Counts of the student."""
     teacher: Counted | None = None

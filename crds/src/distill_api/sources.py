@@ -104,7 +104,8 @@ class Endpoint(Model):
     """A teacher served elsewhere: any OpenAI-compatible server (vLLM, a vendor) or Triton."""
 
     protocol: EndpointProtocol = EndpointProtocol.OPENAI
-    """OpenAI: `/v1/embeddings` and `/v1/chat/completions`. Triton: the Open Inference Protocol."""
+    """OpenAI: `/v1/embeddings`, `/v1/rerank` and `/v1/chat/completions`. Triton: the Open Inference
+    Protocol."""
     url: Annotated[
         str,
         text(
@@ -271,9 +272,10 @@ class Columns(Model):
     group: ShortText = "group"
     """Records with the same group never part over train, validation and test; optional."""
     answer: ShortText = "answer"
-    """Reference answer, for generator and queryTransform."""
+    """Reference answer, for generator."""
     context: ShortText = "context"
-    """Retrieved text that grounds an answer, for generator."""
+    """Retrieved text that grounds an answer, for generator; for queryTransform's Rewrite what was
+    said before the query, a text or a list of them, oldest first."""
     score: ShortText = "score"
     """Known relevance; optional."""
 
@@ -287,7 +289,9 @@ class DataSource(Model):
     """A file or folder: `oci://`, `pvc://claim/path`, `s3://`, `gs://`, `https://`, `hf://`,
     `file:///`."""
     format: DataFormat = DataFormat.JSONL
-    """How the records are written."""
+    """How the records are written. JSONL and CSV may be compressed (.gz, .zst). HFDataset is a
+    folder as `save_to_disk` writes it, or of Parquet, JSONL or CSV files as on the hub; of several
+    splits `train` is read."""
     secret_ref: SecretRef | None = None
     """Credentials, as for models."""
     plain_http: bool = False
@@ -334,6 +338,14 @@ class HardNegatives(Model):
     """A negative must score at least this share below the positive (false negatives are rare)."""
 
 
+class Candidates(Model):
+    """Documents that a reranker's teacher scores for each query."""
+
+    per_query: Annotated[int, Field(ge=2, le=1024)] = 16
+    """Length of each query's list: its known documents and given negatives, then documents that
+    share rare words with it, and a quarter drawn at random."""
+
+
 class Filter(Model):
     """What is thrown away before training."""
 
@@ -352,7 +364,9 @@ class Filter(Model):
     max_characters: PositiveInt = 200_000
     """Longer texts are dropped."""
     min_teacher_confidence: Fraction | None = None
-    """Records whose teacher score for the positive lies below are dropped."""
+    """Records whose teacher score for the positive lies below are dropped; for a reranker its
+    share in the softmax over the list of the query's scored documents, for a generator the
+    geometric mean of the probabilities of its answer's tokens."""
     outlier_deviations: Annotated[float, Field(ge=1, le=20)] | None = None
     """Records whose teacher score lies further from the mean than this many standard deviations
     are dropped."""
@@ -370,11 +384,16 @@ class Data(Model):
     filter: Filter = Filter()
     """What is thrown away."""
     hard_negatives: HardNegatives = HardNegatives()
-    """Hard negatives for contrastive and margin losses."""
+    """Hard negatives for contrastive and margin losses of an embedding."""
+    candidates: Candidates = Candidates()
+    """Lists that a reranker learns to order and is measured on."""
     balance_by_difficulty: bool = False
-    """Draw easy and hard records equally often (the guide's filter & balance step)."""
+    """Draw easy and hard records equally often (the guide's filter & balance step), told by the
+    teacher's margin over the hardest negative, for a generator by how likely it finds its own
+    answer. A rare record is drawn up to 8 times in an epoch, which becomes longer by that."""
     production_sample: DataSource | None = None
-    """A sample of production traffic; the data card reports how far the training data is
-    from it."""
+    """A sample of production traffic, rows with the column of the query and maybe of the group, at
+    least 50 different queries. The data card says how far the training data is from it, and the
+    checklist whether they match. Nothing of it is trained on."""
     max_records: PositiveInt | None = None
     """Use only the first records, for a trial run."""

@@ -96,7 +96,7 @@ class StageStatus(Model):
     usage: Usage | None = None
     """What it used up."""
     failures: NonNegativeInt | None = None
-    """Pods that failed."""
+    """Pods that failed; of several pods, times that they failed together."""
     message: Sentence | None = None
     """Why it waits, tries again or failed."""
 
@@ -156,6 +156,38 @@ class EvaluationStatus(Model):
     """Documents that were searched."""
 
 
+class SweepTrial(Model):
+    """One student of a sweep."""
+
+    number: NonNegativeInt
+    """In the order in which they were begun."""
+    state: Literal["Complete", "Pruned", "Failed"]
+    """Pruned: it was behind the others half-way and was ended. Failed: it could not be trained."""
+    parameters: Annotated[list[Metric], Field(max_length=16)]
+    """What it was trained with, as far as the sweep varies it."""
+    score: Number | None = None
+    """Best validation score."""
+
+
+class SweepStatus(Model):
+    """What a sweep found, so far or in the end."""
+
+    measure: ShortText
+    """What the trials are ranked by, on the validation split."""
+    trials: NonNegativeInt
+    """Students begun."""
+    running: NonNegativeInt = 0
+    """Being trained now."""
+    pruned: NonNegativeInt = 0
+    """Ended half-way."""
+    failed: NonNegativeInt = 0
+    """Could not be trained."""
+    best: NonNegativeInt | None = None
+    """The trial whose student went on to evaluation, or is ahead so far."""
+    leaders: Annotated[list[SweepTrial], Field(max_length=16)]
+    """The best trials, best first; report.html has them all."""
+
+
 class Lineage(Model):
     """What the artifact was made from."""
 
@@ -190,6 +222,25 @@ class Artifact(Model):
     """The other places."""
     lineage: Lineage
     """What it was made from."""
+
+
+class Publication(Model):
+    """What came of one entry of spec.publish."""
+
+    target: NonNegativeInt
+    """Place of the entry in spec.publish, from 0."""
+    state: Literal["Published", "Failed"]
+    """Published: all of it is there and was checked. Failed: no reader sees any of it."""
+    uri: Uri | None = None
+    """Where the student is, pinned where the place can be pinned."""
+    digest: Digest | None = None
+    """Digest of the manifest (OCI), or of the list of files and their digests."""
+    signature: Uri | None = None
+    """Where its signature is."""
+    time: datetime
+    """When it was published, or tried last."""
+    message: Sentence | None = None
+    """Why it failed, or what was removed by its retention."""
 
 
 class Cost(Model):
@@ -272,10 +323,18 @@ class JobStatus(Model):
     """Each stage."""
     checkpoint: Checkpoint | None = None
     """The last checkpoint of training."""
+    sweep: SweepStatus | None = None
+    """The trials, where several students were trained."""
     evaluation: EvaluationStatus | None = None
     """The student against its teacher."""
     artifact: Artifact | None = None
     """The published student."""
+    publications: Annotated[
+        list[Publication], Field(max_length=8, json_schema_extra=listed_by("target"))
+    ] = []
+    """Each entry of spec.publish, as soon as it was tried."""
+    published: ShortText | None = None
+    """For the printer column: entries of spec.publish that have the student, and all."""
     cost: Cost | None = None
     """What the job cost."""
     checklist: Annotated[list[ChecklistItem], Field(max_length=64)] = []

@@ -44,25 +44,55 @@ class Optimizer(Model):
 
 
 class Precision(StrEnum):
-    """Number format of the forward and backward pass; weights stay in float32."""
+    """Number format of the forward and backward pass; weights stay in float32.
+
+    There is no Float16: T5 and its like overflow in it.
+    """
 
     FLOAT32 = "Float32"
     BFLOAT16 = "BFloat16"
 
 
+class MergeInto(StrEnum):
+    """The weights that trained adapters are added to."""
+
+    BETTER = "Better"
+    ORIGINAL = "Original"
+    DEQUANTIZED = "Dequantized"
+    FOUR_BIT = "FourBit"
+
+
 class Lora(Model):
-    """Train low-rank adapters only."""
+    """Train low-rank adapters only, and merge them into the student at the end."""
+
+    model_config = rules(
+        rule(
+            "self.mergeInto != 'FourBit'",
+            "lora.mergeInto FourBit would round away most of what the adapters learnt: use Better,"
+            " which merges in full precision, and make the merged student smaller afterwards",
+            at=".mergeInto",
+        ),
+        rule(
+            "self.mergeInto != 'Dequantized' || self.quantizedBase",
+            "lora.mergeInto Dequantized needs weights that were held in 4 bits: set quantizedBase,"
+            " or use Original",
+            at=".mergeInto",
+        ),
+    )
 
     rank: Annotated[int, Field(ge=1, le=1024)] = 8
     """Rank of the adapters; the guide's 4 to 16."""
     alpha: Annotated[int, Field(ge=1, le=4096)] = 16
-    """Scale of the adapters."""
+    """What the adapters say is multiplied by alpha / rank."""
     dropout: Fraction = 0.05
     """Dropout before the adapters."""
     target_modules: Annotated[list[ShortText], Field(min_length=1, max_length=64)] | None = None
-    """Names of the adapted modules; the attention projections by default."""
+    """Names of the adapted modules; the attention's query and value projections by default."""
     quantized_base: bool = False
-    """QLoRA: hold the frozen weights in 4-bit NF4."""
+    """QLoRA: hold the frozen weights in 4-bit NF4 while the adapters are trained."""
+    merge_into: MergeInto = MergeInto.BETTER
+    """Weights that the adapters are added to, in full precision: the original ones, the dequantised
+    ones that a quantizedBase was trained over, or the better of both on the validation split."""
 
 
 class Strategy(StrEnum):
@@ -127,6 +157,9 @@ class Training(Model):
     """Number format of the forward and backward pass."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: slower, with less memory."""
+    packing: bool = False
+    """Put several short answers with their prompts in one row, each with positions of its own, so
+    that no padding is computed."""
     freeze_embeddings: bool = False
     """Leave the word embeddings as they are: faster, and often as good for a student that was
     made from its teacher."""
@@ -167,13 +200,17 @@ class Quantize(Model):
     )
 
     method: QuantizationMethod
-    """INT8 and INT4 round to nearest; GPTQ and AWQ calibrate."""
+    """INT8: an ONNX graph of embeddings and rerankers. INT4 rounds to nearest; GPTQ and AWQ
+    calibrate."""
     bits: Annotated[int, Field(ge=2, le=8)] = 4
     """Bits of a weight, for GPTQ and AWQ."""
     group_size: Annotated[int, Field(ge=-1, le=4096)] = 128
     """Weights that share one scale; -1 for whole rows."""
     calibration_records: PositiveInt = 512
     """Records that calibrate."""
+    max_loss: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Largest share of the float student's quality that may be lost, on the validation split; more
+    fails the stage. By default 0.02 for INT8, 0.10 for INT4, 0.05 for GPTQ and AWQ."""
     aware_training: bool = False
     """Simulate the rounding while training (QAT)."""
 
@@ -205,8 +242,8 @@ class SweepParameter(Model):
     path: Annotated[
         str,
         text(
-            r"^(recipe|training|student|data)(\.[a-zA-Z0-9]+)+$",
-            "path must be a field below recipe, training, student or data, for example"
+            r"^(recipe|training|student)(\.[a-zA-Z0-9]+)+$",
+            "path must be a field below recipe, training or student, for example"
             " recipe.embedding.contrastive.temperature",
             most=256,
         ),
@@ -223,7 +260,16 @@ class SweepParameter(Model):
 
 
 class Sweep(Model):
-    """Train several students and keep the best by the evaluation's first gate."""
+    """Train several students and keep the one that validates best."""
+
+    model_config = rules(
+        rule(
+            "self.algorithm != 'Grid' || self.parameters.all(p, has(p.values))",
+            "algorithm Grid tries every combination, so each parameter needs values: list some, or"
+            " use Bayesian or Random for a range",
+            at=".parameters",
+        )
+    )
 
     algorithm: SweepAlgorithm = SweepAlgorithm.BAYESIAN
     """How trials are chosen."""
@@ -233,3 +279,5 @@ class Sweep(Model):
     """Students trained in all."""
     parallel_trials: Annotated[int, Field(ge=1, le=100)] = 1
     """Students trained at once."""
+    prune: bool = True
+    """End a trial half-way whose validation is below the median of the others at that step."""

@@ -7,7 +7,15 @@ from pydantic import Field
 from distill_api.base import Model, NonNegativeInt, ShortText, Uri
 from distill_api.job import DistillationJobSpec
 from distill_api.names import Reason, Stage
-from distill_api.status import Artifact, EvaluationStatus, Lineage, Metric, Usage
+from distill_api.status import (
+    Artifact,
+    EvaluationStatus,
+    Lineage,
+    Metric,
+    Publication,
+    SweepStatus,
+    Usage,
+)
 
 WIRE_VERSION: Final = "kubedistill.io/wire.v1alpha1"
 
@@ -28,6 +36,11 @@ REPORT_FILE: Final = "/dev/termination-log"
 REPORT_LIMIT: Final = 4096
 """Bytes that Kubernetes keeps of a termination message."""
 
+ENV_MASTER_ADDRESS: Final = "PET_MASTER_ADDR"
+ENV_MASTER_PORT: Final = "PET_MASTER_PORT"
+"""Where the processes of several pods meet; torchrun reads them as well."""
+ENV_POD_INDEX: Final = "JOB_COMPLETION_INDEX"
+"""Set by Kubernetes in the pods of an Indexed Job."""
 ENV_PROGRESS_URL: Final = "KUBEFLOW_TRAINER_SERVER_URL"
 ENV_PROGRESS_CA: Final = "KUBEFLOW_TRAINER_SERVER_CA_CERT"
 ENV_PROGRESS_TOKEN: Final = "KUBEFLOW_TRAINER_SERVER_TOKEN"  # noqa: S105 - a variable's name
@@ -90,6 +103,8 @@ class Report(Model):
     """Which stage."""
     outcome: Literal["Done", "TryAgain", "GiveUp"]
     """Matches the exit status."""
+    share: bool = False
+    """Of a pod that did its share of the stage; the result is reported by the pod with index 0."""
     failure: Failure | None = None
     """Only when the outcome is not Done."""
     fingerprint: Annotated[str, Field(max_length=80)] | None = None
@@ -100,10 +115,14 @@ class Report(Model):
     """What came out, in a sentence."""
     usage: Usage = Usage()
     """What it used up."""
+    sweep: SweepStatus | None = None
+    """Of the train stage, where several students were trained."""
     evaluation: EvaluationStatus | None = None
     """Of the evaluate stage."""
     artifact: Artifact | None = None
     """Of the publish stage."""
+    publications: Annotated[list[Publication], Field(max_length=8)] = []
+    """Of the publish stage, also of one that failed: what came of each target."""
     lineage: Lineage | None = None
     """Of the train stage."""
     facts: dict[Annotated[str, Field(max_length=40)], Annotated[str, Field(max_length=80)]] = {}
@@ -128,3 +147,5 @@ class Progress(Model):
 
     trainer_status: TrainerStatus
     """How far the stage is."""
+    sweep: SweepStatus | None = None
+    """The trials so far, where several students are trained."""

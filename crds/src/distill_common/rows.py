@@ -1,29 +1,46 @@
-"""Reads records from JSON lines, Parquet or CSV, and names the rows that cannot be used."""
+"""Reads records from JSON lines, Parquet, CSV or a data set's folder, and names rows in the wrong.
 
-import csv
-import gzip
-import json
+What says that the file is another one than was meant is fatal: a broken line, a missing column,
+something else than text, a score that is no finite number. Rows without text are told as None.
+"""
+
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from distill_api.sources import Columns, DataFormat
 
-LINE_LIMIT: Final = 10_000_000
-"""Bytes of one line; a longer one is a broken file, not a record."""
-PROBLEMS_SHOWN: Final = 3
-PROBLEMS_LIMIT: Final = 20
-"""After so many bad rows reading stops."""
+from distill_common import dataset_folders, row_files
+from distill_common.problems import BadRows, Place, Problem, Problems, nearest, no_column
+from distill_common.row_files import LINE_LIMIT, TOO_LONG, Header, Read, Row, Wanted
+
+__all__ = ["BadRows", "Place", "Problem", "Question", "Record", "Search", "files", "read",
+           "read_as", "read_queries", "read_questions", "read_searches"]  # fmt: skip
+
 SUFFIXES: Final[Mapping[DataFormat, tuple[str, ...]]] = {
-    DataFormat.JSONL: (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz"),
-    DataFormat.CSV: (".csv", ".csv.gz"),
+    DataFormat.JSONL: (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz",
+                       ".jsonl.zst", ".ndjson.zst"),
+    DataFormat.CSV: (".csv", ".csv.gz", ".csv.zst"),
     DataFormat.PARQUET: (".parquet",),
+}  # fmt: skip
+READERS: Final[Mapping[str, Read]] = {
+    "JSONL": row_files.jsonl,
+    "CSV": row_files.comma_separated,
+    "Parquet": row_files.parquet,
+    "Arrow": row_files.arrow,
 }
-
-
-class BadRows(Exception):
-    """Data that cannot be used; the text names the first rows and what is wrong with them."""
+KINDS: Final[Mapping[type, str]] = {
+    list: "a list",
+    dict: "an object",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    bytes: "bytes",
+}
+NAMES_KEPT: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,172 +56,208 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """Why a row cannot be used."""
+class Question:
+    """One row of a generator's data."""
 
-    place: str
-    what: str
+    query: str
+    context: str
+    """The retrieved text that grounds the answer."""
+    answer: str | None = None
+    """Reference answer."""
+    group: str | None = None
 
 
-type Row = tuple[str, Mapping[str, Any] | Problem]
-"""Where a row is (`data.jsonl line 7`), and its columns or what is wrong with it."""
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One row of a query transform's data."""
+
+    document: str
+    """What the query looks for."""
+    query: str | None = None
+    """None: the document is only searched among."""
+    turns: tuple[str, ...] = ()
+    """What was said before the query, oldest first."""
+    group: str | None = None
 
 
 def read(path: Path, kind: DataFormat, columns: Columns) -> Iterator[Record | None]:
     """Yield the records of a file or folder in a fixed order; None for a row without text.
 
-    Raises BadRows that names the first bad rows, as soon as there are too many or at the end.
+    Raises BadRows that names the bad rows by kind, as soon as there are too many or at the end.
     """
-    problems: list[Problem] = []
-    for place, row in _rows(path, kind, columns):
-        found = row if isinstance(row, Problem) else _record(place, row, columns)
+    yield from read_as(path, kind, columns, _record, ("document",))
+
+
+def read_questions(path: Path, kind: DataFormat, columns: Columns) -> Iterator[Question | None]:
+    """Yield questions as `read` yields records; None for a row without question or context."""
+    yield from read_as(path, kind, columns, _question, ("query", "context"))
+
+
+def read_searches(path: Path, kind: DataFormat, columns: Columns) -> Iterator[Search | None]:
+    """Yield searches as `read` yields records; the column of the context holds earlier turns."""
+    yield from read_as(path, kind, columns, _search, ("document",))
+
+
+def read_queries(
+    path: Path, kind: DataFormat, columns: Columns
+) -> Iterator[tuple[str, str | None] | None]:
+    """Yield query and group of each row likewise, for data that has no documents."""
+    yield from read_as(path, kind, columns, _query, ("query",))
+
+
+def read_as[T](
+    path: Path,
+    kind: DataFormat,
+    columns: Columns,
+    make: Callable[[Place, Mapping[str, Any], Columns], T | Problem | None],
+    required: tuple[str, ...] = (),
+) -> Iterator[T | None]:
+    """Yield what `make` makes of each row, told its place; raises BadRows like `read`.
+
+    required: our names of columns without which a file with a header is refused at once.
+    """
+    problems, names, any_row = Problems(), dict[str, None](), False
+    for place, row in _rows(path, kind, Wanted(columns, required)):
+        if isinstance(row, Header):
+            names |= dict.fromkeys(row.names[:NAMES_KEPT])
+            continue
+        any_row = True
+        if isinstance(row, Mapping) and len(names) < NAMES_KEPT:
+            names |= dict.fromkeys(map(str, row))
+        found = row if isinstance(row, Problem) else make(place, row, columns)
         if not isinstance(found, Problem):
             yield found
             continue
-        problems.append(found)
-        if len(problems) >= PROBLEMS_LIMIT:
+        problems.add(found)
+        if problems.full:
             break
-    if problems:
-        raise BadRows(_sentence(problems))
+    problems.check()
+    _check_whole(names, columns, any_row=any_row)
 
 
-def _sentence(problems: list[Problem]) -> str:
-    shown = "; ".join(f"{problem.place} {problem.what}" for problem in problems[:PROBLEMS_SHOWN])
-    more = len(problems) - PROBLEMS_SHOWN
-    rest = f"; and {more} more" if more > 0 else ""
-    return f"The data has rows that cannot be used: {shown}{rest}. Correct or remove them"
+def _check_whole(names: Mapping[str, None], columns: Columns, *, any_row: bool) -> None:
+    """Refuse data without rows, or without queries where another column seems to have them."""
+    if not any_row:
+        raise BadRows("The data has no rows: its files are empty or have a header only. Add rows")
+    if columns.query not in names and nearest("query", columns.query, names):
+        problem = no_column(Place("the data"), "query", columns.query, names)
+        raise BadRows(f"The data has {problem.what} in any row: {problem.detail}")
 
 
-def _rows(path: Path, kind: DataFormat, columns: Columns) -> Iterator[Row]:
-    readers: Mapping[DataFormat, Callable[[Path], Iterator[Row]]] = {
-        DataFormat.JSONL: _jsonl,
-        DataFormat.CSV: _csv,
-        DataFormat.PARQUET: lambda file: _parquet(file, columns),
-    }
-    for file in files(path, kind):
-        yield from readers[kind](file)
+def _rows(path: Path, kind: DataFormat, wanted: Wanted) -> Iterator[Row]:
+    found: tuple[str, list[Path]] = (
+        dataset_folders.find(path)
+        if kind is DataFormat.HF_DATASET
+        else (kind.value, files(path, kind))
+    )
+    for file in found[1]:
+        yield from READERS[found[0]](file, wanted)
 
 
 def files(path: Path, kind: DataFormat) -> list[Path]:
     """List the data's files, sorted. A file that was named itself may have any suffix."""
+    if kind is DataFormat.HF_DATASET:
+        return dataset_folders.find(path)[1]
     if path.is_file():
         return [path]
-    found = sorted(file for file in path.rglob("*") if file.name.endswith(SUFFIXES[kind]))
+    seen = sorted(file for file in path.rglob("*") if file.is_file() and _visible(file, path))
+    found = [file for file in seen if file.name.endswith(SUFFIXES[kind])]
     if found:
         return found
-    there = sorted(file.name for file in path.rglob("*") if file.is_file())[:5]
     raise BadRows(
         f"The data has no {kind.value} file: expected names ending with"
-        f" {', '.join(SUFFIXES[kind])}, found {', '.join(there) or 'nothing'}. Set"
-        " the source's format to what it is"
+        f" {', '.join(SUFFIXES[kind])}, found"
+        f" {', '.join(file.name for file in seen[:5]) or 'nothing'}. Set the source's format to"
+        " what it is"
     )
 
 
-def _open(file: Path) -> IO[bytes]:
-    return gzip.open(file) if file.name.endswith(".gz") else file.open("rb")  # type: ignore[return-value]  # GzipFile reads like one
+def _visible(file: Path, root: Path) -> bool:
+    return not any(part.startswith(".") for part in file.relative_to(root).parts)
 
 
-def _jsonl(file: Path) -> Iterator[Row]:
-    with _open(file) as lines:
-        number = 0
-        while line := lines.readline(LINE_LIMIT + 1):
-            number += 1
-            place = f"{file.name} line {number}"
-            if len(line) > LINE_LIMIT:
-                yield place, Problem(place, f"is longer than {LINE_LIMIT // 1_000_000} MB")
-                return
-            if line.strip():
-                yield place, _parse(place, line)
-
-
-def _parse(place: str, line: bytes) -> Mapping[str, Any] | Problem:
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        return Problem(place, f"is not UTF-8 (byte {error.start})")
-    except (ValueError, RecursionError) as error:
-        return Problem(place, f"is not JSON ({error})")
-    if not isinstance(row, dict):
-        return Problem(place, 'is not a JSON object such as {"query": "...", "document": "..."}')
-    return row
-
-
-def _csv(file: Path) -> Iterator[Row]:
-    csv.field_size_limit(LINE_LIMIT)
-    with _open(file) as raw:
-        lines = (line.decode("utf-8-sig") for line in raw)
-        reader = csv.DictReader(lines, strict=True)
-        while True:
-            place = f"{file.name} line {reader.line_num + 1}"
-            try:
-                if reader.line_num == 0 and reader.fieldnames:
-                    continue  # the header is read; the next row has a line of its own
-                row = next(reader)
-            except StopIteration:
-                return
-            except UnicodeDecodeError:
-                yield place, Problem(place, "is not UTF-8")
-                return
-            except csv.Error as error:
-                yield place, Problem(place, f"is not CSV ({error})")
-                return
-            yield place, _unpack_negatives(row)
-
-
-def _unpack_negatives(row: dict[str, Any]) -> dict[str, Any]:
-    """Read a list that is written as JSON in a cell; CSV has no lists."""
-    return {
-        name: json.loads(value) if isinstance(value, str) and value.startswith('["') else value
-        for name, value in row.items()
-    }
-
-
-def _parquet(file: Path, columns: Columns) -> Iterator[Row]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    wanted = set(columns.model_dump().values())
-    try:
-        table = parquet.ParquetFile(file)
-        names = [name for name in table.schema_arrow.names if name in wanted]
-        number = 0
-        for batch in table.iter_batches(columns=names or None):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{file.name} row {number}", row
-    except pa.ArrowException as error:
-        place = file.name
-        yield place, Problem(place, f"is not a Parquet file that can be read ({error})")
-
-
-def _record(place: str, row: Mapping[str, Any], columns: Columns) -> Record | Problem | None:
+def _record(place: Place, row: Mapping[str, Any], columns: Columns) -> Record | Problem | None:
     if columns.document not in row:
-        names = ", ".join(str(name) for name in list(row)[:8])
-        what = f'has no column "{columns.document}" (it has {names}); name yours in columns'
-        return Problem(place, what)
-    texts = {name: row.get(name) for name in (columns.query, columns.document)}
-    negatives = row.get(columns.negatives) or []
-    for name, value in texts.items():
+        return no_column(place, "document", columns.document, row)
+    shared = _texts(place, row, (columns.query, columns.document))
+    if isinstance(shared, Problem):
+        return shared
+    query, document = shared
+    group, score = _group(place, row, columns), _score(place, row, columns)
+    negatives = _negatives(place, row, columns)
+    for found in (group, score, negatives):
+        if isinstance(found, Problem):
+            return found
+    if document is None:
+        return None
+    return Record(document, query, group, score, negatives)  # type: ignore[arg-type]  # no Problem is left
+
+
+def _question(place: Place, row: Mapping[str, Any], columns: Columns) -> Question | Problem | None:
+    for ours in ("query", "context"):
+        if getattr(columns, ours) not in row:
+            return no_column(place, ours, getattr(columns, ours), row)
+    found = _texts(place, row, (columns.query, columns.context, columns.answer))
+    group = _group(place, row, columns)
+    if isinstance(found, Problem):
+        return found
+    if isinstance(group, Problem):
+        return group
+    query, context, answer = found
+    return None if query is None or context is None else Question(query, context, answer, group)
+
+
+def _search(place: Place, row: Mapping[str, Any], columns: Columns) -> Search | Problem | None:
+    if columns.document not in row:
+        return no_column(place, "document", columns.document, row)
+    found = _texts(place, row, (columns.query, columns.document))
+    group, turns = _group(place, row, columns), _list(place, row, columns.context)
+    if isinstance(found, Problem):
+        return found
+    if isinstance(group, Problem):
+        return group
+    if isinstance(turns, Problem):
+        return turns
+    query, document = found
+    return None if document is None else Search(document, query, turns, group)
+
+
+def _query(
+    place: Place, row: Mapping[str, Any], columns: Columns
+) -> tuple[str, str | None] | Problem | None:
+    if columns.query not in row:
+        return no_column(place, "query", columns.query, row)
+    found, group = _texts(place, row, (columns.query,)), _group(place, row, columns)
+    if isinstance(found, Problem):
+        return found
+    if isinstance(group, Problem):
+        return group
+    return None if found[0] is None else (found[0], group)
+
+
+def _texts(
+    place: Place, row: Mapping[str, Any], names: tuple[str, ...]
+) -> list[str | None] | Problem:
+    """Return the texts of some columns, None for those that are absent or blank."""
+    found: list[str | None] = []
+    for name in names:
+        value = row.get(name)
         if value is not None and (wrong := _wrong(value)):
             return Problem(place, f'column "{name}" {wrong}')
-    if not isinstance(negatives, list) or any(map(_wrong, negatives)):
-        return Problem(place, f'column "{columns.negatives}" is not a list of texts')
-    document = texts[columns.document]
-    if not document or not document.strip():
-        return None
-    query = texts[columns.query]
-    return Record(
-        document=document,
-        query=query if query and query.strip() else None,
-        group=_text(row.get(columns.group)),
-        score=_number(row.get(columns.score)),
-        negatives=tuple(text for text in negatives if text.strip()),
-    )
+        found.append(value if value and value.strip() else None)
+    return found
 
 
 def _wrong(value: Any) -> str | None:
+    """Say why a value is no text that can be used, or return None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "is NaN or infinite, expected text"
     if not isinstance(value, str):
-        return f"is of type {type(value).__name__}, expected text"
+        return f"is {KINDS.get(type(value), type(value).__name__)}, expected text"
+    if len(value) > LINE_LIMIT:
+        return f"is {TOO_LONG}"
+    if "\0" in value:
+        return "holds NUL characters, which UTF-16 or binary data leaves"
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -212,12 +265,46 @@ def _wrong(value: Any) -> str | None:
     return None
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None or value == "" else str(value)
+def _negatives(place: Place, row: Mapping[str, Any], columns: Columns) -> tuple[str, ...] | Problem:
+    given = row.get(columns.negatives)
+    if given and not isinstance(given, list):
+        return Problem(place, f'column "{columns.negatives}" is not a list of texts')
+    return _list(place, row, columns.negatives)
 
 
-def _number(value: Any) -> float | None:
-    try:
-        return None if value in {None, ""} else float(value)
-    except (TypeError, ValueError):
+def _list(place: Place, row: Mapping[str, Any], name: str) -> tuple[str, ...] | Problem:
+    """Return the texts of a column that holds a list of them, or a single one."""
+    given = row.get(name)
+    if given is None or given == "":
+        return ()
+    listed = given if isinstance(given, list) else [given]
+    for text in listed:
+        if wrong := _wrong(text):
+            entry = ": an entry" if listed is given else ""
+            return Problem(place, f'column "{name}"{entry} {wrong}')
+    return tuple(text for text in listed if text.strip())
+
+
+def _group(place: Place, row: Mapping[str, Any], columns: Columns) -> str | Problem | None:
+    value = row.get(columns.group)
+    if value is None or value == "":
         return None
+    wrong = _wrong(value) if isinstance(value, str | list | dict | bytes) else None
+    if wrong or (isinstance(value, float) and not math.isfinite(value)):
+        return Problem(place, f'column "{columns.group}" {wrong or "is NaN or infinite"}')
+    return str(value)
+
+
+def _score(place: Place, row: Mapping[str, Any], columns: Columns) -> float | Problem | None:
+    value = row.get(columns.score)
+    if value is None or value == "":
+        return None
+    name = f'column "{columns.score}"'
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+        kind = KINDS.get(type(value), type(value).__name__)
+        return Problem(place, f"{name} is {kind}, expected a number")
+    try:
+        score = float(value)
+    except (ValueError, OverflowError):
+        return Problem(place, f"{name} is no number", f"it is {str(value)[:40]!r}")
+    return score if math.isfinite(score) else Problem(place, f"{name} is NaN or infinite")

@@ -16,7 +16,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for folder in (".", "bench"):
         monkeypatch.syspath_prepend(str(ROOT / folder))
     yield
-    for name in ("run", "loops", "lesson"):
+    for name in ("tables", "loops", "lesson"):
         sys.modules.pop(name, None)
 
 
@@ -31,6 +31,6 @@ def test_the_guides_loss_is_cross_entropy_of_each_text_with_its_own_teacher(benc
 
 
 def test_a_table_is_markdown(bench: None):
-    from run import table
+    from tables import table
 
     assert list(table(["a", "b"], [["1", "2"]])) == ["| a | b |", "| --- | --- |", "| 1 | 2 |"]

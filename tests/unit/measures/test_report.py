@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from distill_api.status import EvaluationStatus, Score, Speed
@@ -59,6 +60,8 @@ def material(**changes: object) -> Material:
             "dropped": {"duplicate": 12}, "leakage": {"queries": 0, "documents": 0},
         },
         "lineage": {"Teacher": "sha256:abc", "Seed": "42"},
+        "trained": Path("a/folder/without/a/sweep"),
+        "quantization": {},
         "recipe": "recipe:\n  embedding: {}\n",
     }  # fmt: skip
     return Material(**(made | changes))  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from typing import Any
 import jobs
 import pytest
 from distill_api.names import ConditionType, Reason, Stage, StageState
-from distill_api.status import JobStatus
+from distill_api.status import JobStatus, SweepStatus
 from distill_operator.plan import conditions, naming
 from distill_operator.plan import job as planning
 from distill_operator.plan.model import Plan
@@ -276,6 +276,19 @@ def test_a_running_pod_is_left_alone_by_a_change_of_settings():
     found = plan(running.with_spec(podTemplate={"image": "newer"}))
     assert job_names(found) == ["minilm-label-0a1b2c3d-0"]
     assert entry(found, Stage.LABEL).state is StageState.RUNNING
+
+
+def test_what_a_sweep_found_stays_in_status_after_its_pod_is_gone():
+    trial = {"number": 3, "state": "Complete", "parameters": [{"name": "seed", "value": "7"}]}
+    told = SweepStatus.model_validate(
+        {"measure": "nDCG@10", "trials": 4, "best": 3, "leaders": [trial | {"score": "0.51"}]}
+    )
+    world = a_job().after(Stage.LABEL, Stage.PREPARE)
+    swept = jobs.a_report(Stage.TRAIN, sweep=told)
+    found = plan(world.done(Stage.TRAIN, report=swept))
+    assert found.status.sweep == told
+    again = plan(world.with_status(found.status).after(Stage.TRAIN))
+    assert again.status.sweep == told
 
 
 def test_a_missed_gate_stops_the_job_before_publishing():

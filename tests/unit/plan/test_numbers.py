@@ -216,5 +216,6 @@ def test_the_progress_column_says_why():
 
 def test_an_empty_status_is_small():
     assert JobStatus().model_dump_json(by_alias=True, exclude_none=True) == (
-        '{"observedGeneration":0,"phase":"Pending","conditions":[],"stages":[],"checklist":[]}'
+        '{"observedGeneration":0,"phase":"Pending","conditions":[],"stages":[],'
+        '"publications":[],"checklist":[]}'
     )

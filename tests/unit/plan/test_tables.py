@@ -129,13 +129,39 @@ PRICES = {
     "studentMillionRequests": 9.5,
     "dailyRequests": 1_000_000,
 }
+SAMPLE = {
+    "data": {
+        "source": {"uri": "oci://registry.example.com/data/docs"},
+        "productionSample": {"uri": "pvc://logs/sample.jsonl"},
+    }
+}
+
+
+def seen(verdict: str, auc: str) -> dict[str, str]:
+    """Facts of a stage that has compared with production."""
+    return {"productionVerdict": verdict, "productionAuc": auc, "productionUnseen": "0.31"}
+
+
 ITEMS: list[tuple[str, str, dict[str, Any], dict[str, str], str, str]] = [
     ("enough", "100K+", {}, {}, "Proven", "120000 training records"),
     ("too few", "100K+", {}, {"train": "4000"}, "Failed", "4000 training records"),
     ("not asked for", "outliers", {}, {}, "NeedsPerson", "data.filter.outlierDeviations"),
+    ("no sample", "matches production", {}, {}, "NeedsPerson", "set data.productionSample"),
+    ("a sample unread", "matches production", SAMPLE, {}, "Pending", ""),
+    ("alike", "matches production", SAMPLE, seen("matches", "0.52"), "Proven", "area of 0.52"),
+    ("unlike", "matches production", SAMPLE, seen("differs", "0.91"), "Failed", "31.0% of"),
+    ("small", "matches production", SAMPLE, seen("undecided", "0.6"), "NeedsPerson", "too small"),
     ("guide's split", "Split 80/10/10", {}, {}, "Proven", "80/10/10 by group: 120000, 15000"),
     ("agreement", "teacher consistency", {}, {}, "NeedsPerson", "91.0% of the queries"),
     ("no sweep", "hyperparameter sweep", {}, {}, "NeedsPerson", "One student"),
+    (
+        "a sweep",
+        "hyperparameter sweep",
+        {"sweep": {"parameters": [{"path": "training.seed", "min": 1, "max": 9}]}},
+        {"trials": "12"},
+        "Proven",
+        "12 students were tried with other training.seed",
+    ),
     ("curves", "learning curves", {}, {}, "Proven", "100 points"),
     ("converged", "convergence", {}, {}, "Proven", "step 900"),
     ("checkpoints", "every 500 steps", {}, {}, "Proven", "one every 500 steps"),
@@ -161,7 +187,7 @@ ITEMS: list[tuple[str, str, dict[str, Any], dict[str, str], str, str]] = [
 def test_an_item_of_the_checklist(
     *, why: str, item: str, changes: dict[str, Any], facts: dict[str, str], state: str, words: str
 ):
-    known = FACTS | {Stage.PREPARE: FACTS[Stage.PREPARE] | facts}
+    known = {stage: told | facts for stage, told in FACTS.items()}
     items = checklist.updated([], an_evidence(facts=known, **changes))
     found, evidence = state_of(items, item)
     assert found == state

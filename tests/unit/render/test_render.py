@@ -25,7 +25,10 @@ GOLDEN = Path(__file__).parent / "golden"
 EVERYTHING: dict[str, Any] = {
     "teacher": {"model": {"uri": "pvc://models/teacher", "secretRef": {"name": "teacher-key"}}},
     "student": {"model": {"uri": "hf://organisation/small", "secretRef": {"name": "hub"}}},
-    "data": {"source": {"uri": "s3://bucket/data", "secretRef": {"name": "s3-keys"}}},
+    "data": {
+        "source": {"uri": "s3://bucket/data", "secretRef": {"name": "s3-keys"}},
+        "productionSample": {"uri": "s3://logs/asked", "secretRef": {"name": "log-keys"}},
+    },
     "publish": [
         {"oci": {"repository": "registry.example.com/m/x", "secretRef": {"name": "push"}}},
         {"pvc": {"claimName": "models"}},
@@ -180,11 +183,11 @@ def test_without_a_progress_endpoint_there_is_no_token():
 
 
 SECRETS: list[tuple[Stage, tuple[str, ...]]] = [
-    (Stage.LABEL, ("s3-keys", "teacher-key")),
+    (Stage.LABEL, ("log-keys", "s3-keys", "teacher-key")),
     # Preparation makes labels again when the shared cache has lost them.
-    (Stage.PREPARE, ("s3-keys", "teacher-key")),
+    (Stage.PREPARE, ("log-keys", "s3-keys", "teacher-key")),
     (Stage.TRAIN, ("hub", "teacher-key")),
-    (Stage.EVALUATE, ("hub", "s3-keys", "teacher-key")),
+    (Stage.EVALUATE, ("hub", "teacher-key")),
     (Stage.PUBLISH, ("push",)),
     (Stage.CLEANUP, ()),
 ]
@@ -195,9 +198,32 @@ def test_a_pod_mounts_only_the_secrets_of_its_stage(stage: Stage, expected: tupl
     assert needs.secrets(jobs.spec(**EVERYTHING), stage) == expected
 
 
+def test_only_the_publish_stage_sees_the_key_that_signs_and_the_hubs_token():
+    signed = {"repository": "registry.example.com/m/x", "sign": {"secretRef": {"name": "signer"}}}
+    hub = {"repository": "team/small", "secretRef": {"name": "hub-token"}}
+    spec = jobs.spec(publish=[{"oci": signed}, {"huggingFace": hub}])
+    seen = {stage: set(needs.secrets(spec, stage)) for stage in Stage}
+    assert seen.pop(Stage.PUBLISH) == {"hub-token", "signer"}
+    assert not set().union(*seen.values()) & {"hub-token", "signer"}
+    assert needs.hub(spec, Stage.PUBLISH)
+
+
+def test_the_label_stage_sees_a_students_tokenizer_where_it_has_to_be_the_teachers():
+    def claims(losses: dict[str, Any], stage: Stage) -> dict[str, bool]:
+        student = {"model": {"uri": "pvc://small/student"}}
+        recipe = {"generator": losses}
+        spec = jobs.spec(component="Generator", recipe=recipe, student=student)
+        return dict(needs.claims(spec, stage))
+
+    assert claims({"logits": {}}, Stage.LABEL) == {"small": True}
+    assert claims({"outputs": {}}, Stage.LABEL) == {}
+    assert claims({"outputs": {}}, Stage.TRAIN) == {"small": True}
+
+
 def test_a_missing_secret_lets_the_pod_start_and_say_so():
     found = [v["secret"] for v in pod(a_job(**EVERYTHING), Stage.LABEL)["volumes"] if "secret" in v]
     assert [(s["secretName"], s["optional"], s["defaultMode"]) for s in found] == [
+        ("log-keys", True, 0o440),
         ("s3-keys", True, 0o440),
         ("teacher-key", True, 0o440),
     ]

@@ -1,5 +1,6 @@
 """What is made of an order: restricted pods, the model by digest, one rule with two backends."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -168,6 +169,46 @@ def test_the_prober_is_told_where_its_queries_are():
     mounts = {m["name"]: m["mountPath"] for m in container["volumeMounts"]}
     assert mounts["queries"].endswith("/held-out")
     assert mounts["secret"].endswith("/keys")
+
+
+MIRRORED = [
+    {"name": "ndcg", "quality": {}},
+    {"name": "agreement", "quality": {"source": "Mirrored", "measure": "RR@10"}},
+]
+
+
+def test_users_requests_are_copied_to_the_prober_whichever_arm_answers_them():
+    found = asked(a_spec(prober={**PROBER, "mirror": {"percent": 10}}, metrics=MIRRORED))
+    assert found.prober is not None
+    assert found.route is not None
+    (rule,) = routes.manifest(found.route)["spec"]["rules"]
+    (copied,) = rule["filters"]
+    service = prober.service(found.prober)
+    assert copied == {
+        "type": "RequestMirror",
+        "requestMirror": {
+            "backendRef": {
+                "group": "",
+                "kind": "Service",
+                "name": service["metadata"]["name"],
+                "port": service["spec"]["ports"][0]["port"],
+            },
+            "percent": 10,
+        },
+    }
+    labels = prober.deployment(found.prober)["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    words = pod(prober.deployment(found.prober))["containers"][0]["args"]
+    pairs = list(itertools.pairwise(words))
+    assert ("--measure", "ndcg=nDCG@10") in pairs
+    assert ("--mirrored-measure", "agreement=RR@10") in pairs
+
+
+def test_nothing_is_copied_that_nobody_asked_for():
+    found = asked(a_spec(prober=PROBER, metrics=QUALITY))
+    assert found.route is not None
+    (rule,) = routes.manifest(found.route)["spec"]["rules"]
+    assert "filters" not in rule
 
 
 def test_a_service_of_somebody_else_is_left_alone():

@@ -5,10 +5,14 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from distill_operator.plan.rollout import evidence, record
-from distill_operator.plan.rollout.evidence import Epoch, Evidence
+from distill_operator.plan.rollout.course import State
+from distill_operator.plan.rollout.evidence import Epoch, Evidence, Position
 from distill_operator.plan.rollout.model import Arm, Counts, ObservedMetrics, PairedScores
 from distill_operator.plan.rollout.phases import Phase
+from distill_operator.statistics import words
+from distill_operator.statistics.verdict import Finding
 from rollout_world import a_world
 from rollouts import METRICS, NOW, POLICY
 
@@ -98,6 +102,54 @@ def test_a_prober_that_starts_again_brings_nothing_until_it_is_as_far_as_before(
     assert taken_pairs(scored(again, pairs(22))) == 22
 
 
+def judged_quality(found: Evidence) -> Finding:
+    measured = evidence.Taken(found, measured=frozenset({"quality"}))
+    told, _ = evidence.judge(measured, POLICIES, read=True, per_second=None)
+    return {metric.name: finding for metric, finding in told}["quality"]
+
+
+@pytest.mark.parametrize(
+    ("total", "failed", "queries", "exhausted"),
+    [
+        (20, (), 20, True),
+        (20, (3, 20), 20, True),
+        (19, (), 20, False),
+        (20, (), None, False),
+    ],
+    ids=["all were scored", "some were given up", "one is left", "users' own have no end"],
+)
+def test_an_open_quality_is_exhausted_once_all_queries_are_done_with(
+    total: int, failed: tuple[int, ...], queries: int | None, *, exhausted: bool
+) -> None:
+    found = scored(Evidence(), replace(pairs(total, failed=failed), queries=queries))
+    finding = judged_quality(found)
+    assert (finding.verdict, finding.exhausted) == ("Undecided", exhausted)
+    assert (finding.forecast is None) == exhausted
+    assert ("Every query was asked" in words.explain(finding)) == exhausted
+
+
+def test_another_run_with_more_queries_is_not_exhausted_any_more() -> None:
+    before = scored(Evidence(), replace(pairs(20), queries=20))
+    assert judged_quality(before).exhausted
+    assert not judged_quality(scored(before, replace(pairs(5, "p2"), queries=40))).exhausted
+
+
+def test_what_is_decided_needs_no_more_queries() -> None:
+    seen = replace(pairs(2000), queries=2000)
+    finding = judged_quality(scored(Evidence(), seen))
+    assert (finding.verdict, finding.exhausted) == ("Healthy", False)
+
+
+def test_a_record_of_before_the_number_of_queries_was_kept_is_read() -> None:
+    state = State(evidence=scored(Evidence(), replace(pairs(20), queries=20)))
+    dumped = record.dump(state)
+    assert record.load(json.loads(json.dumps(dumped))) == state
+    del dumped["evidence"]["positions"]["quality"]["queries"]
+    loaded = record.load(dumped)
+    assert loaded.evidence.positions["quality"] == Position("p1", 20)
+    assert not judged_quality(loaded.evidence).exhausted
+
+
 def test_failed_queries_leave_gaps_that_count_for_nothing():
     before = scored(Evidence(), pairs(10, failed=(9, 10)))
     assert taken_pairs(before) == 8
@@ -118,7 +170,7 @@ def test_history_and_record_stay_small():
     for number in range(15):
         world.order(abort=True)
         world.turn()
-        world.run(20, until=Phase.ROLLED_BACK)
+        world.run(60, until=Phase.ROLLED_BACK)
         world.order(abort=False, retry=str(number))
         world.to_step(1)
     assert world.memory.transition.id > 60

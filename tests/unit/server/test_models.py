@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_models
+from distill_common import exporting
 from distill_server.errors import BadModel
 from distill_server.models import export, served
 from distill_server.models.served import Served
@@ -66,10 +67,10 @@ def test_a_graph_of_other_weights_is_refused(student: Path, tmp_path: Path):
 def test_an_exported_graph_is_kept_for_the_same_folder_and_no_other(student: Path, tmp_path: Path):
     folder = shutil.copytree(student, tmp_path / "model")
     first = served.open_model(settings(student))
-    graphs = export._cache()
-    before = {path: path.stat().st_mtime_ns for path in graphs.rglob("*.onnx")}
+    cache = export._cache()
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.onnx")}
     assert served.open_model(settings(folder)).identity == first.identity
-    assert {path: path.stat().st_mtime_ns for path in graphs.rglob("*.onnx")} == before
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.onnx")} == before
     _damage(folder)
     other = served.open_model(settings(folder))
     assert other.identity.weights != first.identity.weights
@@ -83,9 +84,9 @@ def _export_body(folder: Path) -> None:
     features = {k: v.numpy() for k, v in model.preprocess(TEXTS).items() if hasattr(v, "numpy")}
     (folder / "onnx").mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("distill_server.models.pipeline.finish", lambda _m, f: f["token_embeddings"])
-        patch.setattr("distill_server.models.pipeline.output_name", lambda _m: "last_hidden_state")
-        export._export(model, features, folder / "onnx" / "model.onnx")
+        patch.setattr("distill_common.exporting.finish", lambda _m, f: f["token_embeddings"])
+        patch.setattr("distill_common.exporting.output_name", lambda _m: "last_hidden_state")
+        exporting.export(model, features, folder / "onnx" / "model.onnx")
 
 
 def _damage(folder: Path) -> None:

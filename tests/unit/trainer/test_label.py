@@ -11,10 +11,10 @@ import pytest
 import tiny_models
 from distill_api.names import Reason, Stage
 from distill_api.wire import Report
+from distill_trainer.components.embedding import label, prepare
 from distill_trainer.context import Context
 from distill_trainer.errors import BadInput, TryAgain
 from distill_trainer.labelling import shards
-from distill_trainer.stages import label, prepare
 from distill_trainer.teachers import opening
 from pyarrow import parquet
 from sentence_transformers import SentenceTransformer
@@ -169,7 +169,7 @@ def test_two_jobs_at_once_label_together(tmp_path: Path, teacher: Path, small_sh
         (some_rows(3), "The data has 3 records"),
         (some_rows(1) * 500, "499 of them repeat another one"),
         ([{"document": f"d{n}"} for n in range(50)], "The data has 0 records"),
-        ([], "The data has 0 records"),
+        ([], "The data has no rows"),
     ],
     ids=["three rows", "copies only", "no queries", "nothing"],
 )

@@ -1,6 +1,5 @@
 """Workspace, sources and targets in an object store, against an S3 endpoint."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -142,20 +141,6 @@ def test_an_absent_prefix_is_bad_input_and_a_wrong_key_is_waited_for(tmp_path: P
     with pytest.raises(TryAgain) as missing:
         fetching.fetch_data(context, context.task.spec.data.source)
     assert missing.value.reason is Reason.SECRET_MISSING
-
-
-def test_a_student_is_published_to_a_prefix_with_its_list_last(tmp_path: Path, bucket: str):
-    target = {"s3": {"uri": f"s3://{bucket}/models/demo", "secretRef": {"name": "store"}}}
-    context = a_job(tmp_path, bucket, Stage.PUBLISH, publish=[target])
-    a_trained_student(context)
-    report = publish.run(context)
-    assert report.artifact is not None
-    filesystem = context.workspace.folder.filesystem
-    listing = json.loads(filesystem.cat_file(f"{bucket}/models/demo/artifact.json"))
-    assert listing["digest"] == report.artifact.digest
-    for name, size in listing["files"].items():
-        assert filesystem.size(f"{bucket}/models/demo/{name}") == size
-    assert "model.safetensors" in listing["files"]
 
 
 def test_a_bucket_that_is_missing_is_told(tmp_path: Path, bucket: str):

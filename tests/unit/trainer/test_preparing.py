@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from distill_api.sources import Filter, HardNegatives, Splits
+from distill_api.sources import Data, Filter, HardNegatives, Splits
 from distill_trainer.errors import BadInput
-from distill_trainer.preparing import card, filters, negatives, splits, sufficiency
+from distill_trainer.preparing import card, filters, grouping, near, negatives, splits, sufficiency
 from distill_trainer.preparing.filters import Candidates
 from distill_trainer.preparing.negatives import Anchor, Pool
 from hypothesis import given
@@ -164,3 +164,62 @@ def test_small_splits_are_refused_with_what_was_dropped():
 def test_spread_of_nothing_is_nothing():
     assert card.spread([]) == {}
     assert card.spread([1, 2, 3])["p50"] == 2
+
+
+def test_near_duplicates_are_in_one_group_and_counted():
+    pairs = [("what is a list?", "it is"), ("what is a list", "it is!"), ("a tuple", "other")]
+    groups = grouping.groups_of([None] * 3, pairs)
+    assert groups == ["text:what is a list?", "text:what is a list?", "text:a tuple"]
+    assert near.repeats(pairs) == 1
+
+
+def test_a_near_duplicate_in_a_named_group_is_no_leak_into_training():
+    rows = [("what is a list?", "d"), ("what is a list", "e")]
+    assert splits.leaks(rows, ["test", "train"]) == [False, True]
+    assert card.leakage(rows, ["test", "train"]) == {"queries": 1, "documents": 0}
+
+
+def test_close_queries_are_counted():
+    train = negatives.unit(np.array([[1, 0], [0, 1]], dtype=np.float32))
+    test = negatives.unit(np.array([[1, 0.05], [1, 1]], dtype=np.float32))
+    told = {"by": "the teacher's embeddings", "cosine": 0.98, "queries": 1, "of": 2, "share": 0.5}
+    assert card.close(test, train) == told
+    assert card.close(test[:0], train) == {}
+
+
+def rows_of(groups: Sequence[str | None]) -> sufficiency.Rows:
+    """Make different records of some groups; the first row of the data has number 1."""
+    first = {group: groups.index(group) + 1 for group in dict.fromkeys(groups) if group is not None}
+    pairs = [(f"query {n}", f"document {n}") for n in range(len(groups))]
+    return sufficiency.Rows(pairs, groups, first)
+
+
+DATA = Data.model_validate({"source": {"uri": "file:///data.jsonl"}})
+
+
+def test_a_class_with_one_row_that_has_to_fill_a_split_is_named():
+    # By their hashes "csv" is of train, "json" of test, "7" of validation.
+    with pytest.raises(BadInput) as caught:
+        sufficiency.check_divided(rows_of(["csv"] * 40 + ["json"] * 9 + ["7"]), DATA)
+    sentence = caught.value.sentence
+    assert "40 for train, 1 for validation, 9 for test" in sentence
+    assert 'The data has 3 groups: validation has 1 of the group "7" (first in row 50).' in sentence
+
+
+def test_data_of_enough_groups_is_not_refused():
+    sufficiency.check_divided(rows_of(["csv"] * 40 + ["json"] * 9 + ["7"] * 5), DATA)
+    sufficiency.check_divided(rows_of([None] * 400), DATA)
+
+
+def test_data_that_is_one_web_of_shared_texts_is_refused_before_the_teacher_works():
+    pairs = [(f"query {n // 2}", f"document {(n + 1) // 2}") for n in range(100)]
+    with pytest.raises(BadInput, match=r"Too few records are left.*at least 10 for train"):
+        sufficiency.check_divided(sufficiency.Rows(pairs, [None] * 100, {}), DATA)
+
+
+def test_close_queries_are_counted_by_their_letters_too():
+    train = ["how are two lists joined", "open a file for writing"]
+    test = ["How are two lists joined?", "what is a set", "open a file"]
+    found = card.close_by_letters([text.casefold() for text in test], train)
+    assert (found["queries"], found["of"], found["by"]) == (1, 3, "their letters")
+    assert card.close_by_letters([], train) == {}

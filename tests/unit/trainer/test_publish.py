@@ -1,18 +1,24 @@
 """What is published, its digests, and what each refusal of a registry means."""
 
+import errno
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from distill_api.names import Reason, Stage
-from distill_api.outcome import OciTarget
 from distill_api.status import EvaluationStatus, Speed
+from distill_api.targets import OciTarget
 from distill_common.registry import RegistryError
 from distill_trainer.context import Context
 from distill_trainer.errors import BadInput, TryAgain
-from distill_trainer.publishing import layer, to_oci
+from distill_trainer.publishing import layer, listing, to_oci, to_volume
+from distill_trainer.publishing.target import Parcel
+from distill_trainer.secrets import Secrets
+from distill_trainer.sources import fetching
+from distill_trainer.sources.request import Request, Role
 from distill_trainer.stages import publish
 from http_faults import Answer, Call, serving
 from trainer import a_context, a_task, a_trained_student
@@ -64,12 +70,107 @@ def test_several_targets_are_all_told(tmp_path: Path):
     assert (artifact.uri, artifact.also) == ("pvc://models/one", ["pvc://models/two/deep"])
 
 
-def test_when_one_target_fails_nothing_is_reported(tmp_path: Path):
-    targets = [{"pvc": {"claimName": name}} for name in ("models", "absent")]
+def test_one_target_that_fails_does_not_keep_the_others_from_theirs(tmp_path: Path):
+    targets = [{"pvc": {"claimName": name}} for name in ("absent", "models")]
     context = a_job(tmp_path, publish=targets)
-    with pytest.raises(BadInput, match='claim "absent" is not mounted'):
+    with pytest.raises(
+        BadInput, match=r'1 of 2 targets .* claim "absent" is not mounted'
+    ) as caught:
         publish.run(context)
     assert not (context.workspace.folder.path / "publish.json").exists()
+    told = caught.value.publications
+    assert [(one.target, one.state, one.uri) for one in told] == [
+        (0, "Failed", None),
+        (1, "Published", "pvc://models/models"),
+    ]
+    assert (tmp_path / "volumes" / "models" / "models" / "artifact.json").is_file()
+
+
+def test_what_failed_for_now_is_tried_again_and_only_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    targets = [{"pvc": {"claimName": "models", "path": name}} for name in ("one", "two")]
+    filled, fill = [], to_volume._fill
+
+    def full(new: Path, parcel: Parcel) -> None:
+        filled.append(new.name)
+        if new.name.startswith(".two") and len(filled) < 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fill(new, parcel)
+
+    monkeypatch.setattr(to_volume, "_fill", full)
+    with pytest.raises(TryAgain, match=r"publish\[1\]: A volume is full") as caught:
+        publish.run(a_job(tmp_path, publish=targets))
+    assert caught.value.reason is Reason.VOLUME_FULL
+    first = caught.value.publications[0]
+    report = publish.run(a_job(tmp_path, publish=targets))
+    assert [name.split(".")[1] for name in filled] == ["one", "two", "two"]
+    assert report.publications[0] == first
+    assert [one.state for one in report.publications] == ["Published", "Published"]
+
+
+def test_a_copy_that_was_killed_shows_the_old_student_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    publish.run(a_job(tmp_path))
+    newer = a_context(a_task(tmp_path, Stage.PUBLISH, cache=False, uid="uid-2"), tmp_path)
+    a_trained_student(newer, b"87654321")
+    copied, copy = list[str](), shutil.copyfile
+
+    def dies(source: Path, target: Path, **more: Any) -> Any:
+        if ".new" in str(target) and len(copied) == 4:
+            raise KeyboardInterrupt
+        if ".new" in str(target):
+            copied.append(Path(target).name)
+        return copy(source, target, **more)
+
+    monkeypatch.setattr(to_volume.shutil, "copyfile", dies)
+    with pytest.raises(KeyboardInterrupt):
+        publish.run(newer)
+    place = tmp_path / "volumes" / "models" / "models"
+    assert (place / "model.safetensors").read_bytes() == b"12345678"
+    assert listing.damage(place) is None
+    before = [*copied]
+    copied[:] = [""] * 9  # dies no more
+    publish.run(newer)
+    assert not set(before) & set(copied[9:])
+    assert (place / "model.safetensors").read_bytes() == b"87654321"
+    assert [path.name for path in place.parent.iterdir()] == ["models"]
+
+
+@pytest.mark.parametrize("can", [True, False], ids=["exchange", "two renames"])
+def test_a_damaged_copy_is_refused_by_readers_and_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, can: bool
+):
+    report = publish.run(a_job(tmp_path))
+    place = tmp_path / "volumes" / "models" / "models"
+    (place / "model.safetensors").write_bytes(b"12345679")
+    request = Request(
+        Role.STUDENT, "pvc://models/models", tmp_path, Secrets(tmp_path, ""), tmp_path / "volumes"
+    )
+    with pytest.raises(BadInput, match=r"the content of model.safetensors has changed"):
+        fetching.fetch(request)
+    if not can:
+        monkeypatch.setattr(to_volume, "_exchanged", lambda *_: False)
+    again = a_context(a_task(tmp_path, Stage.PUBLISH, cache=False, uid="uid-2"), tmp_path)
+    a_trained_student(again)
+    assert publish.run(again).artifact != report.artifact  # another job, by its lineage
+    assert (fetching.fetch(request).path / "model.safetensors").read_bytes() == b"12345678"
+    assert [path.name for path in place.parent.iterdir()] == ["models"]
+
+
+def test_the_manifest_tells_what_the_student_was_made_from(tmp_path: Path):
+    base = "oci://r.example.com/teachers/minilm"
+    context = a_job(tmp_path, teacher={"model": {"uri": f"{base}:v1@sha256:{'1' * 64}"}})
+    trained, evaluated = (context.workspace.output(s) for s in (Stage.TRAIN, Stage.EVALUATE))
+    material = publish._material(context, trained, evaluated, None)
+    found = publish.annotations(material, publish._assemble(context, material))
+    assert found["org.opencontainers.image.title"] == "demo"
+    assert found["org.opencontainers.image.base.name"] == "r.example.com/teachers/minilm:v1"
+    assert found["org.opencontainers.image.base.digest"] == "sha256:" + "1" * 64
+    assert found["io.kubedistill.data"] == "sha256:" + "2" * 64
+    assert found["io.kubedistill.job"] == "default/demo"
+    assert found["io.kubedistill.job.uid"] == "uid-1"
 
 
 def test_a_missed_gate_stops_the_publication():

@@ -3,12 +3,14 @@
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from distill_trainer.labelling import shards
+from distill_trainer.labelling import claims, shards
+from distill_trainer.labelling.claims import Claims
 from distill_trainer.labelling.corpus import Corpus, collect
-from distill_trainer.labelling.shards import Claims, Shard
+from distill_trainer.labelling.shards import Shard
 from distill_trainer.sources.records import Record
 from distill_trainer.storage import Folder
 from hypothesis import given
@@ -49,7 +51,7 @@ def test_a_claim_holds_off_other_jobs_until_it_is_old(tmp_path: Path):
     assert Claims(folder, "one").take(shard, now)
     assert not Claims(folder, "two").take(shard, now)
     assert Claims(folder, "one").take(shard, now), "the next attempt of the same job goes on"
-    assert Claims(folder, "two").take(shard, now + shards.CLAIM_SECONDS + 1)
+    assert Claims(folder, "two").take(shard, now + claims.CLAIM_SECONDS + 1)
 
 
 def test_a_released_claim_is_free(tmp_path: Path):
@@ -59,20 +61,24 @@ def test_a_released_claim_is_free(tmp_path: Path):
     assert Claims(folder, "two").take(shard, time.time())
 
 
+def whole(folder: Folder) -> Callable[[Shard], bool]:
+    return lambda shard: shards.is_whole(folder.path / shard.name, shard)
+
+
 def test_two_jobs_share_the_work_and_both_see_all_of_it(tmp_path: Path):
     folder = Folder(f"file://{tmp_path}", tmp_path)
     plan = shards.plan(40, 40, 10)
     made: dict[str, list[int]] = {"one": [], "two": []}
 
     def work(owner: str) -> None:
-        claims = Claims(folder, owner)
-        for shard in shards.open_ones(plan, folder, claims, pause=0.01):
+        own = Claims(folder, owner)
+        for shard in claims.open_ones(plan, own, whole(folder), pause=0.01):
             if shard is None:
                 continue
             time.sleep(0.01)
             folder.create(shard.name, shards.encode(np.ones((10, 2), np.float32), 1))
             made[owner].append(shard.number)
-            claims.release(shard)
+            own.release(shard)
 
     threads = [threading.Thread(target=work, args=(owner,)) for owner in made]
     for thread in threads:
@@ -88,9 +94,10 @@ def test_a_dead_jobs_claim_does_not_stop_another(tmp_path: Path):
     shard = Shard(0, 0, 4, "query")
     Claims(folder, "dead").take(shard, time.time())
     claim = tmp_path / "shards" / ".000000.claim"
-    old = time.time() - shards.CLAIM_SECONDS - 1
+    old = time.time() - claims.CLAIM_SECONDS - 1
     os.utime(claim, (old, old))
-    assert list(shards.open_ones([shard], folder, Claims(folder, "two")))[:1] == [shard]
+    two = Claims(folder, "two")
+    assert next(iter(claims.open_ones([shard], two, whole(folder)))) == shard
 
 
 def test_texts_are_kept_once_and_by_kind():

@@ -23,6 +23,7 @@ from distill_trainer.errors import BadInput, TryAgain
 from distill_trainer.students import make
 from distill_trainer.training import convergence, courses, loop, optimiser, pairs
 from distill_trainer.training.checkpoints import COMPLETE, Store
+from safetensors.torch import load_file
 from tiny_models import World
 from torch import Tensor
 
@@ -50,9 +51,10 @@ class Killed(Exception):
     """Ends a training at once, without a checkpoint."""
 
 
-def course(world: World, folder: Path, **changes: object) -> courses.Course:
+def course(world: World, folder: Path, **changes: object) -> courses.EmbeddingCourse:
     """Build the course of a student with a projection, a head and active dropout."""
     recipe = EmbeddingRecipe.model_validate(changes.pop("recipe", EVERY))
+    device = torch.device(str(changes.pop("device", "cpu")))
     wanted = {"fromTeacher": {"keepLayers": [0, 2], "hiddenSize": 16}, "embeddingDimension": 12}
     student = make.make(Student.model_validate(wanted), folder, Prompts(), max_length=32, seed=1)
     for module in student.modules():
@@ -60,10 +62,10 @@ def course(world: World, folder: Path, **changes: object) -> courses.Course:
             module.p = DROPOUT
     training = Training.model_validate(TRAINING | changes)
     lesson = courses.Lesson(recipe, training, Prompts())
-    return courses.gather(student, world.prepared, lesson, device=torch.device("cpu"))
+    return courses.gather(student, world.prepared, lesson, device=device)
 
 
-def weights(course: courses.Course) -> Weights:
+def weights(course: courses.EmbeddingCourse) -> Weights:
     return {name: w.clone() for name, w in course.encoder.student.state_dict().items()}
 
 
@@ -209,8 +211,25 @@ def test_the_best_checkpoint_is_what_is_left_in_the_student(
     standing = loop.train(made, store := Store(tmp_path, keep=1), loop.Watch())
     assert (standing.best_step, standing.best_score) == (6, 0.9)
     assert set(store.steps()) == {6, 9}
-    kept = store.student_weights(6)
-    assert all(torch.equal(weight, kept[name]) for name, weight in weights(made).items())
+    left = {name: weight.clone() for name, weight in weights(made).items()}
+    store.restore_student(made.student, 6)
+    assert all(torch.equal(weight, left[name]) for name, weight in weights(made).items())
+    store.restore_student(made.student, 9)
+    assert not all(torch.equal(weight, left[name]) for name, weight in weights(made).items())
+
+
+def test_a_checkpoint_holds_no_frozen_weights_and_fits_only_its_own_student(
+    world: World, teacher_folder: Path, tmp_path: Path
+):
+    made = course(world, teacher_folder, maxSteps=2, freezeEmbeddings=True)
+    loop.train(made, store := Store(tmp_path), loop.Watch())
+    frozen = [name for name, p in made.student.named_parameters() if not p.requires_grad]
+    assert frozen
+    saved = load_file(store.path(2) / "state.safetensors")
+    assert not any(f"student.{name}" in saved for name in frozen)
+    other = course(world, teacher_folder, maxSteps=2)
+    with pytest.raises(RuntimeError, match="another student: 1 weights are in only one"):
+        store.restore_student(other.student, 2)
 
 
 class _Scripted:

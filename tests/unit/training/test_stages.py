@@ -1,95 +1,17 @@
 """The train and evaluate stages, after real label and prepare stages, on a tiny teacher."""
 
 import json
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_models
 from distill_api.names import Reason, Stage
-from distill_api.wire import Report, Task
-from distill_trainer import context as contexts
-from distill_trainer.context import Context, Places
+from distill_api.wire import Report
 from distill_trainer.errors import TryAgain
-from distill_trainer.progress import Number, Progress
-from distill_trainer.stages import evaluate, label, prepare, train
 from safetensors.numpy import load_file
 from sentence_transformers import SentenceTransformer
-
-RUN: Mapping[Stage, Callable[[Context], Report]] = {
-    Stage.LABEL: label.run,
-    Stage.PREPARE: prepare.run,
-    Stage.TRAIN: train.run,
-    Stage.EVALUATE: evaluate.run,
-}
-
-
-class Told(Progress):
-    """Remembers the steps it was told of, and stops the stage at one of them."""
-
-    def __init__(self, stop: threading.Event, at: int | None = None) -> None:
-        super().__init__()
-        self.stop, self.at, self.steps = stop, at, list[float]()
-
-    def tell(
-        self, done: float, total: float, metrics: Mapping[str, Number] | None = None, what: str = ""
-    ) -> None:
-        super().tell(done, total, metrics, what)
-        if what == "train":
-            self.steps.append(done)
-        if what == "train" and done == self.at:
-            self.stop.set()
-
-
-class Job:
-    """A job's stages, run in this process."""
-
-    def __init__(self, root: Path, teacher: Path, **spec: object) -> None:
-        self.root = root
-        data = root / "data.jsonl"
-        tiny_models.write_data(data)
-        self.spec = {
-            "component": "Embedding",
-            "teacher": {"model": {"uri": f"file://{teacher}"}},
-            "student": {
-                "fromTeacher": {"keepLayers": [0, 2], "hiddenSize": 16},
-                "embeddingDimension": 12,
-            },
-            "data": {"source": {"uri": f"file://{data}"}},
-            "recipe": {"embedding": {"mse": {"weight": 10}, "matryoshka": {"dimensions": [6]}}},
-            "training": {"maxSteps": 8, "batchSize": 16, "checkpointSteps": 3},
-            "evaluation": {"latencyRequests": 10, "bootstrapSamples": 100},
-            "publish": [{"pvc": {"claimName": "models"}}],
-        } | spec
-
-    def run(self, stage: Stage, at: int | None = None) -> tuple[Report, Told]:
-        """Run a stage; at: the training step after which the pod is asked to end."""
-        task = Task.model_validate(
-            {
-                "stage": stage,
-                "job": {"namespace": "team", "name": "tiny", "uid": "u"},
-                "spec": self.spec,
-                "workspace": f"file://{self.root}/workspace",
-            }
-        )
-        places = Places(self.root / "scratch", self.root / "volumes", self.root / "secrets")
-        stop = threading.Event()
-        told = Told(stop, at)
-        return RUN[stage](contexts.build(task, places, told, stop)), told
-
-    def output(self, stage: Stage) -> Path:
-        """Return the folder of a stage's output."""
-        pointer = json.loads((self.root / f"workspace/{stage.value.lower()}.json").read_text())
-        return Path(pointer["folder"].removeprefix("file://"))
-
-    def weights(self) -> dict[str, np.ndarray]:
-        """Return all weights of the trained student."""
-        files = sorted((self.output(Stage.TRAIN) / "student").rglob("*.safetensors"))
-        assert len(files) == 2
-        return {f"{n}.{k}": w for n, f in enumerate(files) for k, w in load_file(f).items()}
-
+from stage_jobs import STAGES, Job
 
 Finished = tuple[Job, Mapping[Stage, Report]]
 
@@ -97,7 +19,7 @@ Finished = tuple[Job, Mapping[Stage, Report]]
 @pytest.fixture(scope="module")
 def finished(teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     job = Job(tmp_path_factory.mktemp("job"), teacher_folder)
-    return job, {stage: job.run(stage)[0] for stage in RUN}
+    return job, {stage: job.run(stage)[0] for stage in STAGES}
 
 
 def test_training_leaves_a_student_a_curve_and_its_lineage(finished: Finished):
@@ -189,3 +111,34 @@ def test_a_student_from_a_folder_keeps_its_architecture(
     trained = SentenceTransformer(str(job.output(Stage.TRAIN) / "student"))
     assert trained[0].auto_model.config.hidden_size == 16
     assert trained.get_embedding_dimension() == 12
+
+
+@pytest.mark.parametrize(
+    "quantized", [pytest.param(False, id="lora"), pytest.param(True, id="qlora")]
+)
+def test_adapters_are_trained_merged_and_kept_and_an_eviction_changes_nothing(
+    teacher_folder: Path, tmp_path: Path, *, quantized: bool
+):
+    lora = {"rank": 4, "dropout": 0.1, "quantizedBase": quantized}
+    training = {"maxSteps": 6, "batchSize": 16, "checkpointSteps": 3, "lora": lora}
+    jobs = [
+        Job(tmp_path / name, teacher_folder, training=training) for name in ("whole", "evicted")
+    ]
+    for job in jobs:
+        for stage in (Stage.LABEL, Stage.PREPARE):
+            job.run(stage)
+    report, _ = jobs[0].run(Stage.TRAIN)
+    with pytest.raises(TryAgain):
+        jobs[1].run(Stage.TRAIN, at=4)
+    jobs[1].run(Stage.TRAIN)
+    whole, resumed = (job.weights() for job in jobs)
+    assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
+    assert all(weights.dtype == np.float32 for weights in whole.values())
+    bases = {"original", "dequantized"} if quantized else {"original"}
+    assert report.facts["mergedInto"] in bases
+    assert {f"{base}BaseValidation" for base in bases} <= report.facts.keys()
+    assert "adapters of" in report.summary
+    output = jobs[0].output(Stage.TRAIN)
+    kept = load_file(output / "adapter" / "adapter_model.safetensors")
+    assert sum(weights.size for weights in kept.values()) > 0
+    assert SentenceTransformer(str(output / "student")).encode(["a1 b2"]).shape == (1, 12)

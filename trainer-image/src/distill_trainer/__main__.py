@@ -17,6 +17,7 @@ from typing import Final
 
 from distill_api import wire
 from distill_api.names import Exit, Reason, Stage
+from distill_api.recipe import Component
 from distill_api.status import Usage
 from distill_api.wire import Failure, Report, Task
 from pydantic import ValidationError
@@ -24,7 +25,7 @@ from pydantic import ValidationError
 from distill_trainer import context as contexts
 from distill_trainer import errors, reporting
 from distill_trainer.context import Context, Places
-from distill_trainer.errors import BadInput
+from distill_trainer.distributed import launch
 from distill_trainer.progress import HttpSender, Progress
 from distill_trainer.usage import Meter
 
@@ -46,25 +47,70 @@ def _stage(module: str) -> Run:
     return run
 
 
-def _quantize(_: Context) -> Report:
-    raise BadInput(
-        Reason.BAD_RECIPE, "spec.quantize is not available in this release yet: remove it"
-    )
+ROOMS: Final = {
+    Component.EMBEDDING: "embedding",
+    Component.RERANKER: "reranker",
+    Component.GENERATOR: "generator",
+    Component.QUERY_TRANSFORM: "querytransform",
+}
+"""Where the work of a component is."""
+
+
+def _of_component(module: str) -> Run:
+    """Return the function of a stage whose work depends on the component."""
+
+    def run(context: Context) -> Report:
+        room = ROOMS[context.task.spec.component]
+        stage: Run = import_module(f"distill_trainer.components.{room}.{module}").run
+        return stage(context)
+
+    return run
+
+
+def _swept(train: Run) -> Run:
+    """Return the train stage: one student, or as many as a sweep asks for."""
+
+    def run(context: Context) -> Report:
+        if context.task.spec.sweep is None:
+            return train(context)
+        from distill_trainer.sweeping import run as sweep
+
+        return sweep.run(context, train)
+
+    return run
+
+
+def _settled(after: Run) -> Run:
+    """Return a stage after training, with the spec that the student was trained with."""
+
+    def run(context: Context) -> Report:
+        if context.task.spec.sweep is None:
+            return after(context)
+        from distill_trainer.sweeping import run as sweep
+
+        return after(sweep.settled(context))
+
+    return run
 
 
 RUN: Final[Mapping[Stage, Run]] = {
-    Stage.LABEL: _stage("label"),
-    Stage.PREPARE: _stage("prepare"),
-    Stage.TRAIN: _stage("train"),
-    Stage.QUANTIZE: _quantize,
-    Stage.EVALUATE: _stage("evaluate"),
-    Stage.PUBLISH: _stage("publish"),
+    Stage.LABEL: _of_component("label"),
+    Stage.PREPARE: _of_component("prepare"),
+    Stage.TRAIN: _swept(_of_component("train")),
+    Stage.QUANTIZE: _settled(_of_component("quantize")),
+    Stage.EVALUATE: _settled(_of_component("evaluate")),
+    Stage.PUBLISH: _settled(_stage("publish")),
     Stage.CLEANUP: _stage("cleanup"),
 }
 if set(RUN) != set(Stage):
     raise AssertionError("RUN needs exactly the stages")
 
-OUTCOMES: Final = {Exit.DONE: "Done", Exit.TRY_AGAIN: "TryAgain", Exit.GIVE_UP: "GiveUp"}
+OUTCOMES: Final = {
+    Exit.DONE: "Done",
+    Exit.TRY_AGAIN: "TryAgain",
+    Exit.PEER_LOST: "TryAgain",
+    Exit.GIVE_UP: "GiveUp",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +145,9 @@ def main(arguments: Sequence[str]) -> Exit:
     options = parse(arguments)
     stop = threading.Event()
     _on_terminate(stop)
-    report, code = _do(options, stop)
-    _write(options.report, report)
+    report, code = _do(options, arguments, stop)
+    if report is not None:
+        _write(launch.mine(options.report), report)
     return code
 
 
@@ -111,23 +158,30 @@ def _on_terminate(stop: threading.Event) -> None:
     signal.signal(signal.SIGTERM, handle)
 
 
-def _do(options: Options, stop: threading.Event) -> tuple[Report, Exit]:
+def _do(
+    options: Options, arguments: Sequence[str], stop: threading.Event
+) -> tuple[Report | None, Exit]:
     try:
         task = Task.model_validate_json(options.task.read_bytes())
     except (ValidationError, OSError) as error:
         return _unreadable(options.task, error), Exit.GIVE_UP
     _limit_threads(task.threads)
+    if launch.wanted(task):
+        return launch.run(task, arguments, options.places.scratch, stop)
     progress = Progress(_sender())
     meter = Meter(task.gpus)
     try:
         log.info("%s of %s/%s", task.stage.value, task.job.namespace, task.job.name)
-        context = contexts.build(task, options.places, progress, stop)
+        context = contexts.build(task, launch.own(options.places), progress, stop)
         report = RUN[task.stage](context)
     except Exception as error:  # noqa: BLE001 - the outermost door of the process
         return _failed(task, error, meter)
     else:
         log.info("%s", report.summary)
-        return report.model_copy(update={"usage": meter.read(report.usage)}), Exit.DONE
+        used = meter.read(report.usage)
+        if report.share:  # the first pod tells how long the stage took
+            used = used.model_copy(update={"seconds": None})
+        return report.model_copy(update={"usage": used}), Exit.DONE
     finally:
         progress.close()
 
@@ -149,6 +203,7 @@ def _failed(task: Task, error: Exception, meter: Meter) -> tuple[Report, Exit]:
         outcome=OUTCOMES[code],
         failure=failure,
         usage=meter.read(Usage()),
+        publications=list(getattr(error, "publications", ())),
     )
     return report, code
 
@@ -169,7 +224,7 @@ def _unreadable(path: Path, error: Exception) -> Report:
 
 def _sender() -> HttpSender | None:
     url = environ.get(wire.ENV_PROGRESS_URL)
-    if not url:
+    if not url or not launch.leads():
         return None
     ca, token = environ.get(wire.ENV_PROGRESS_CA), environ.get(wire.ENV_PROGRESS_TOKEN)
     return HttpSender(url, Path(ca) if ca else None, Path(token) if token else None)

@@ -1,11 +1,13 @@
 """What a stage is given to work with."""
 
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill_api import wire
 from distill_api.names import Reason
 from distill_api.sources import SecretRef
 from distill_api.wire import Task
@@ -41,6 +43,8 @@ class Context:
     stop: threading.Event
     """Set when the pod is asked to end: save what is done, then raise `stopped()`."""
     places: Places
+    pod: int = 0
+    """Which of the stage's pods this is."""
 
     @property
     def scratch(self) -> Path:
@@ -77,7 +81,12 @@ def build(task: Task, places: Places, progress: Progress, stop: threading.Event)
         cache_options = store_options(secrets, spec.secret_ref, task.label_cache)
         shared = storage.open_folder(task.label_cache, mirrors, cache_options)
     workspace = Workspace(folder, task.job.uid, Meter(task.gpus), shared)
-    return Context(task, workspace, secrets, progress, stop, places)
+    return Context(task, workspace, secrets, progress, stop, places, pod_index())
+
+
+def pod_index() -> int:
+    """Return which of the stage's pods this is; 0 where there is one."""
+    return int(os.environ.get(wire.ENV_POD_INDEX, "0"))
 
 
 def store_options(secrets: Secrets, ref: SecretRef | None, uri: str) -> Mapping[str, Any]:

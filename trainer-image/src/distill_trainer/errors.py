@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from distill_api.names import Exit, Reason
+from distill_api.status import Publication
 from distill_api.wire import Failure
 
 MESSAGE_LIMIT = 1500
@@ -25,10 +26,14 @@ _MEMORY_SENTENCE = (
 class TrainerError(Exception):
     """A failure with a reason for programs and a sentence for people; never raised itself."""
 
-    def __init__(self, reason: Reason, sentence: str) -> None:
+    def __init__(
+        self, reason: Reason, sentence: str, *, publications: tuple[Publication, ...] = ()
+    ) -> None:
         super().__init__(sentence)
         self.reason = reason
         self.sentence = sentence
+        self.publications = publications
+        """What came of each target, where it is publication that failed."""
 
 
 class BadInput(TrainerError):
@@ -39,6 +44,17 @@ class TryAgain(TrainerError):
     """The world is not ready; trying again may help."""
 
 
+class PeerLost(TryAgain):
+    """Another process of the same training is gone; that one's end counts, this one does not."""
+
+    def __init__(self, who: str, detail: str = "") -> None:
+        super().__init__(
+            Reason.PEER_LOST,
+            f"{who} of the training was lost, and so all of them start again from the last"
+            f" complete checkpoint{f' ({detail})' if detail else ''}",
+        )
+
+
 def failure(error: BaseException) -> tuple[Failure, Exit]:
     """Turn what ended a stage into the report's failure and the exit status."""
     if is_full(error):
@@ -46,6 +62,8 @@ def failure(error: BaseException) -> tuple[Failure, Exit]:
     match error:
         case BadInput(reason=reason, sentence=sentence):
             return _told(reason, sentence, Exit.GIVE_UP)
+        case PeerLost(reason=reason, sentence=sentence):
+            return _told(reason, sentence, Exit.PEER_LOST)
         case TryAgain(reason=reason, sentence=sentence):
             return _told(reason, sentence)
         case MemoryError():

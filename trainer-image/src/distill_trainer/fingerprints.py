@@ -9,6 +9,7 @@ from typing import Any, Final
 import distill_api
 from distill_api.base import Model
 from distill_api.job import DistillationJobSpec
+from distill_api.recipe import Component, QueryTransformRecipe
 from distill_api.status import Lineage
 from distill_api.wire import Task
 
@@ -16,10 +17,12 @@ PREFIX: Final = "sha256:"
 
 LABEL_FORMAT: Final = 1
 """Raised when the label stage would write other numbers or files for the same input."""
-PREPARE_FORMAT: Final = 1
+PREPARE_FORMAT: Final = 3
 """Likewise for prepare."""
 TRAIN_FORMAT: Final = 1
 """Likewise for train."""
+QUANTIZE_FORMAT: Final = 1
+"""Likewise for quantize."""
 EVALUATE_FORMAT: Final = 1
 """Likewise for evaluate."""
 PUBLISH_FORMAT: Final = 1
@@ -88,7 +91,12 @@ def label_request(spec: DistillationJobSpec) -> str:
 
 
 def _label_settings(spec: DistillationJobSpec) -> dict[str, Any]:
+    ranks = spec.component is Component.RERANKER
+    writes = spec.component in {Component.GENERATOR, Component.QUERY_TRANSFORM}
     return {
+        **({"sampling": of_model(spec.teacher.sampling)} if writes else {}),
+        **({"transform": _transform(asked)} if (asked := spec.recipe.query_transform) else {}),
+        **({"candidates": of_model(spec.data.candidates)} if ranks else {}),
         "format": LABEL_FORMAT,
         "component": spec.component.value,
         "prompts": of_model(spec.teacher.prompts),
@@ -99,6 +107,11 @@ def _label_settings(spec: DistillationJobSpec) -> dict[str, Any]:
         "dataFormat": spec.data.source.format.value,
         "maxRecords": spec.data.max_records,
     }
+
+
+def _transform(asked: QueryTransformRecipe) -> dict[str, Any]:
+    """Return what the teacher is asked to do to a query."""
+    return {"task": asked.task.value, "expansions": asked.expansions}
 
 
 def prepare(task: Task, label_fingerprint: str) -> str:
@@ -113,6 +126,7 @@ def prepare(task: Task, label_fingerprint: str) -> str:
             "filter": of_model(data.filter),
             "hardNegatives": of_model(data.hard_negatives),
             "balance": data.balance_by_difficulty,
+            **({"production": of_model(sample)} if (sample := data.production_sample) else {}),
             "seed": task.spec.training.seed,
         }
     )
@@ -134,12 +148,27 @@ def train(task: Task, prepare_fingerprint: str) -> str:
             "recipe": recipe(task.spec),
             "teacher": of_model(task.spec.teacher),
             "threads": task.threads,
+            **({"sweep": of_model(task.spec.sweep)} if task.spec.sweep else {}),
+        }
+    )
+
+
+def quantize(task: Task, train_fingerprint: str) -> str:
+    """Fingerprint the quantised student; the corpus and the batch count for what is measured."""
+    evaluation = task.spec.evaluation
+    return of(
+        {
+            "stage": "quantize",
+            "format": QUANTIZE_FORMAT,
+            "train": train_fingerprint,
+            "quantize": of_model(task.spec.quantize),
+            "measured": [evaluation.corpus.value, evaluation.throughput_batch_size],
         }
     )
 
 
 def evaluate(task: Task, train_fingerprint: str) -> str:
-    """Fingerprint the measurements."""
+    """Fingerprint the measurements. train_fingerprint: of quantize, where that made the student."""
     return of(
         {
             "stage": "evaluate",

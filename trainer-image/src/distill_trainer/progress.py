@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from distill_api.status import Metric
+from distill_api.status import Metric, SweepStatus
 from distill_api.wire import Progress as Push
 from distill_api.wire import TrainerStatus
 
@@ -79,6 +79,8 @@ class Progress:
         self._pace: Pace | None = None
         self._logged = -LOG_INTERVAL
         self._latest: Push | None = None
+        self.sweep: SweepStatus | None = None
+        """What is known of the trials, where several students are trained."""
         self._wake = threading.Event()
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -110,7 +112,7 @@ class Progress:
         self._say(_line(what, latest), latest, whole=False)
 
     def _say(self, line: str, latest: TrainerStatus, *, whole: bool) -> None:
-        self._latest = Push(trainer_status=latest)
+        self._latest = Push(trainer_status=latest, sweep=self.sweep)
         self._wake.set()
         now = time.monotonic()
         if now - self._logged >= LOG_INTERVAL or whole:

@@ -9,6 +9,8 @@ _SUMMARY = 160
 _MESSAGE = 600
 _EXPLANATION = 200
 _SCORES = 4
+_LEADERS = 4
+_REMARK = 100
 
 
 def _without_facts(report: Report) -> Report:
@@ -44,12 +46,34 @@ def _without_also(report: Report) -> Report:
     return report.model_copy(update={"artifact": report.artifact.model_copy(update={"also": []})})
 
 
+def _short_publications(report: Report) -> Report:
+    shorter = [
+        told.model_copy(update={"message": told.message and shorten(told.message, _REMARK)})
+        for told in report.publications
+    ]
+    return report.model_copy(update={"publications": shorter})
+
+
+def _without_publications(report: Report) -> Report:
+    return report.model_copy(update={"publications": []})
+
+
+def _short_sweep(report: Report) -> Report:
+    if report.sweep is None:
+        return report
+    shorter = {"leaders": report.sweep.leaders[:_LEADERS]}
+    return report.model_copy(update={"sweep": report.sweep.model_copy(update=shorter)})
+
+
 _SHORTER: Final[tuple[Callable[[Report], Report], ...]] = (
     _short_summary,
+    _short_sweep,
+    _short_publications,
     _short_message,
     _without_facts,
     _short_evaluation,
     _without_also,
+    _without_publications,
 )
 """In the order in which they hurt."""
 

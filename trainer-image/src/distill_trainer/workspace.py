@@ -28,12 +28,16 @@ class Workspace:
     meter: Meter
     shared: Folder | None = None
     """Where labels are kept for other jobs too."""
+    upstream: "Workspace | None" = None
+    """Of a trial: where the job's stages before training are."""
 
     def output(self, stage: Stage) -> Output:
         """Return the complete output of an earlier stage.
 
         Raises TryAgain where it is absent or damaged.
         """
+        if self.upstream is not None and stage is not Stage.TRAIN:
+            return self.upstream.output(stage)
         found = self._pointed(stage)
         if found is None:
             raise TryAgain(
@@ -65,6 +69,8 @@ class Workspace:
 
     def inputs(self, stage: Stage) -> Mapping[str, str]:
         """Return what a stage's present output was made from; empty where there is none."""
+        if self.upstream is not None and stage is not Stage.TRAIN:
+            return self.upstream.inputs(stage)
         pointer = self._pointer(stage)
         if "fingerprint" not in pointer:
             return {}

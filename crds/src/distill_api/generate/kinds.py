@@ -84,6 +84,7 @@ JOB: Final = Kind(
         Column("Cost", ".status.costSummary", "What was spent so far.", wide=True),
         Column("Phase", ".status.phase", "Summary of the conditions.", wide=True),
         Column("Reason", _reason("Succeeded"), "Why the job stands where it does.", wide=True),
+        Column("Published", ".status.published", "Targets that have the student.", wide=True),
         Column("Artifact", ".status.artifact.uri", "The published student."),
         _AGE,
     ),

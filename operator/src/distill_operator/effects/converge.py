@@ -8,7 +8,7 @@ from datetime import datetime
 from distill_operator import errors
 from distill_operator.effects import observe
 from distill_operator.effects.cluster import Cluster
-from distill_operator.effects.kinds import DISTILLATION_JOB, JOB, MADE_BY_PLAN
+from distill_operator.effects.kinds import DISTILLATION_JOB, JOB, MADE_BY_PLAN, SELECTORS
 from distill_operator.effects.ours import Hand, Key, Remember, Whole, key
 from distill_operator.plan.model import Manifest, ObservedJob, Plan, RefusedChild
 
@@ -66,7 +66,7 @@ class Converger:
             if key(child) not in seen.children
         ]
         for child in plan.children:
-            await self._suspend_or_resume(seen, child)
+            await self._change(seen, child)
         return tuple(entry for entry in refused if entry is not None)
 
     async def _make(self, seen: Subject, child: Manifest) -> RefusedChild | None:
@@ -78,20 +78,26 @@ class Converger:
             raise  # the namespace is going: the job goes with it
         except errors.Refused as error:
             return RefusedChild(kind.kind, child["metadata"]["name"], str(error))
-        self._remember(kind, made)
+        if kind in SELECTORS:
+            self._remember(kind, made)
         return None
 
-    async def _suspend_or_resume(self, seen: Subject, child: Manifest) -> None:
-        """Patch the one field of an existing Job that may change; a finished Job has none."""
+    async def _change(self, seen: Subject, child: Manifest) -> None:
+        """Patch the fields of an existing Job that may change; a finished Job has none."""
         found = seen.children.get(key(child))
         if found is None or child["kind"] != JOB.kind or _finished(found):
             return
-        wanted = bool(child["spec"].get("suspend"))
-        if bool(found["spec"].get("suspend")) != wanted:
-            log.info("suspend" if wanted else "resume", extra=seen.whole.about(child=found))
-            change = {"spec": {"suspend": wanted}}
+        now, wanted = found["spec"], child["spec"]
+        change: Manifest = {}
+        if bool(now.get("suspend")) != bool(wanted.get("suspend")):
+            change["suspend"] = bool(wanted.get("suspend"))
+        if _no_more_tries(wanted) and now.get("backoffLimit") != 0:
+            change["backoffLimit"] = 0
+        if change:
+            log.info("change %s", change, extra=seen.whole.about(child=found))
             name = found["metadata"]["name"]
-            self._remember(JOB, await self._cluster.patch(JOB, seen.job.namespace, name, change))
+            patch = {"spec": change}
+            self._remember(JOB, await self._cluster.patch(JOB, seen.job.namespace, name, patch))
 
     async def _let_go(self, seen: Subject, body: Manifest, plan: Plan) -> None:
         body = await self._hand.let_go(seen.whole, body, plan.finalizers)
@@ -102,6 +108,11 @@ class Converger:
 
 def _may_delete(child: Manifest, owner: str) -> bool:
     return observe.owned_by(child, owner) and "deletionTimestamp" not in child["metadata"]
+
+
+def _no_more_tries(wanted: Manifest) -> bool:
+    """Tell whether an identity, which has no template, asks that a Job fails for good."""
+    return "template" not in wanted and wanted.get("backoffLimit") == 0
 
 
 def _finished(job: Manifest) -> bool:

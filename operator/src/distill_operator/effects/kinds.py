@@ -70,8 +70,8 @@ GATEWAY_SELECTORS: Final[dict[Kind, str]] = {HTTP_ROUTE: "", GATEWAY: ""}
 WRITERS_KEPT: Final = frozenset({HTTP_ROUTE})
 """Kinds of which it is asked who wrote what."""
 
-MADE_BY_PLAN: Final[dict[str, Kind]] = {kind.kind: kind for kind in (JOB, CLAIM)}
-"""Kinds that the plan of a job may hold."""
+MADE_BY_PLAN: Final[dict[str, Kind]] = {kind.kind: kind for kind in (JOB, CLAIM, SERVICE)}
+"""Kinds that the plan of a job may hold. A Service is not watched: it goes with its job."""
 MADE_BY_ROLLOUT: Final[dict[str, Kind]] = {
     kind.kind: kind for kind in (DEPLOYMENT, SERVICE, HTTP_ROUTE)
 }

@@ -146,7 +146,7 @@ def pod(body: Manifest, mount_problem: str | None = None) -> ObservedPod | None:
         unschedulable=unschedulable(found),
         waiting=waiting(found),
         started=moment(_running(found).get("startedAt") or ended.get("startedAt")),
-        finished=moment(ended.get("finishedAt")),
+        finished=moment(ended.get("finishedAt") or _disrupted_at(found)),
         exit_code=ended.get("exitCode"),
         # The pod's own reason and message, such as Evicted, explain what its container shows.
         exit_reason=found.get("reason") or ended.get("reason"),
@@ -175,6 +175,12 @@ def _ended(found: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _running(found: Mapping[str, Any]) -> Mapping[str, Any]:
     return (_trainer(found).get("state") or {}).get("running") or {}
+
+
+def _disrupted_at(found: Mapping[str, Any]) -> str | None:
+    """Return when a pod that failed was taken from its node: a lost kubelet tells no end."""
+    taken = condition(found, "DisruptionTarget") if found.get("phase") == "Failed" else None
+    return taken.get("lastTransitionTime") if taken else None
 
 
 def unschedulable(found: Mapping[str, Any]) -> str | None:

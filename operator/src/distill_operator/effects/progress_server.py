@@ -73,7 +73,8 @@ class ProgressServer:
         owner = (pod["metadata"].get("labels") or {}).get(Label.JOB_UID)
         if seen is None or owner is None:
             raise errors.Unauthorised("the token's pod belongs to no stage of a DistillationJob")
-        received = ObservedProgress(seen.uid, datetime.now(UTC), progress.trainer_status)
+        status, sweep = progress.trainer_status, progress.sweep
+        received = ObservedProgress(seen.uid, datetime.now(UTC), status, sweep)
         self._keep(owner, seen.stage, received)
         return progress
 

@@ -98,6 +98,7 @@ class RolloutReconciler:
             artifact=artifact.look(spec, rollout.namespace, store),
             unroutable=self._unroutable,
             others=observe.others(body, store),
+            previous=observe.previous(spec, body, store),
             refused=self._refused.get(rollout.uid, Refusals(known=False)),
         )
 

@@ -24,7 +24,7 @@ ITEMS: Final[tuple[tuple[str, str, Judge], ...]] = (
     (
         "Data Quality",
         "Verified label distribution matches production",
-        _asks("Compare the data card with your production traffic."),
+        checks.matches_production,
     ),
     ("Data Quality", "Removed outliers and ambiguous examples", checks.outliers_removed),
     ("Data Quality", "Split 80/10/10 train, validation, test", checks.guide_split),
@@ -80,14 +80,15 @@ def updated(before: Sequence[ChecklistItem], known: Evidence) -> list[ChecklistI
     """
     old = {(item.section, item.item): item for item in before}
     return [
-        _item(section, item, judge(known), old.get((section, item)))
+        judged(section, item, judge(known), old.get((section, item)))
         for section, item, judge in ITEMS
     ]
 
 
-def _item(
+def judged(
     section: str, item: str, found: Finding | None, before: ChecklistItem | None
 ) -> ChecklistItem:
+    """Return an item after its judge has looked; one that knows nothing leaves it as it was."""
     if found is None:
         return before or ChecklistItem(section=section, item=item, state="Pending")
     evidence = text.cut(found.evidence)

@@ -2,16 +2,14 @@
 
 from distill_api.names import Stage
 
-from distill_operator.plan import columns, text
+from distill_operator.plan import columns, text, worth
 from distill_operator.plan.evidence import Evidence, Finding, failed, held, person, proven
 
 RECORDS = 100_000
 CHECKPOINT_STEPS = 500
 RETENTION = 0.93
 P95_MILLISECONDS = 150
-SAVINGS = 0.5
 """The guide's thresholds."""
-DAYS_PER_MONTH = 30
 
 
 def enough_records(known: Evidence) -> Finding | None:
@@ -20,6 +18,27 @@ def enough_records(known: Evidence) -> Finding | None:
     if count is None:
         return None
     return held(count >= RECORDS, f"{count:.0f} training records; the guide asks for {RECORDS}.")
+
+
+def matches_production(known: Evidence) -> Finding | None:
+    """Judge whether the training data is like a sample of production's."""
+    if known.spec.data.production_sample is None:
+        return person(
+            "Compare the data card with your production traffic, or set data.productionSample in"
+            " a new job."
+        )
+    verdict = known.facts.get(Stage.PREPARE, {}).get("productionVerdict")
+    auc = known.number(Stage.PREPARE, "productionAuc")
+    if verdict is None or auc is None:
+        return None
+    unseen = known.number(Stage.PREPARE, "productionUnseen") or 0
+    told = (
+        f"A classifier tells training from production with an area of {auc:.2f} (0.50 is a guess);"
+        f" {unseen * 100:.1f}% of production's queries are not trained on; see the data card."
+    )
+    if verdict == "undecided":
+        return person(f"The sample is too small to tell. {told}")
+    return held(verdict == "matches", told)
 
 
 def outliers_removed(known: Evidence) -> Finding | None:
@@ -64,7 +83,12 @@ def sweep(known: Evidence) -> Finding | None:
     """Judge whether several students were tried."""
     if known.spec.sweep is None:
         return person("One student was trained: compare jobs with other settings if in doubt.")
-    return None
+    trials = known.number(Stage.TRAIN, "trials")
+    if trials is None:
+        return None
+    varied = ", ".join(parameter.path for parameter in known.spec.sweep.parameters)
+    told = f"{trials:.0f} students were tried with other {varied}; the best went on."
+    return held(trials > 1, told)
 
 
 def learning_curves(known: Evidence) -> Finding | None:
@@ -182,9 +206,8 @@ def savings(known: Evidence) -> Finding | None:
     if known.cost is None:
         return None
     if known.cost.savings_per_day is None:
-        return person("Set teacherMillionRequests, studentMillionRequests and dailyRequests.")
-    monthly = float(known.cost.savings_per_day) * DAYS_PER_MONTH
-    return held(monthly > 0, f"{text.money(monthly, known.cost.currency)} a month.")
+        return worth.unpriced()
+    return worth.monthly(known.cost.savings_per_day, known.cost.currency)
 
 
 def break_even(known: Evidence) -> Finding | None:
@@ -192,10 +215,10 @@ def break_even(known: Evidence) -> Finding | None:
     if known.cost is None or known.artifact is None:
         return None
     if known.cost.savings_per_day is None:
-        return person("Set teacherMillionRequests, studentMillionRequests and dailyRequests.")
+        return worth.unpriced()
     if known.cost.break_even_days is None:
-        return failed("The student saves nothing at these prices.")
-    return proven(f"After {known.cost.break_even_days} days.")
+        return worth.never_paid()
+    return worth.paid(known.cost.break_even_days)
 
 
 def recipe_documented(known: Evidence) -> Finding | None:
@@ -243,6 +266,5 @@ def half_saved(known: Evidence) -> Finding | None:
     teacher = known.spec.prices.teacher_million_requests
     student = known.spec.prices.student_million_requests
     if not teacher or student is None:
-        return person("Set prices.teacherMillionRequests and prices.studentMillionRequests.")
-    share = 1 - student / teacher
-    return held(share > SAVINGS, f"The student saves {share * 100:.1f}% of the teacher's price.")
+        return worth.half(None)
+    return worth.half(1 - student / teacher)

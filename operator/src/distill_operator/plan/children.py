@@ -6,11 +6,11 @@ from datetime import timedelta
 from distill_api.job import DistillationJobSpec
 from distill_api.names import Stage
 
-from distill_operator.plan import look, naming, revision, suspend, task
+from distill_operator.plan import look, naming, revision, suspend, task, together
 from distill_operator.plan.look import Sighting
 from distill_operator.plan.model import Manifest, Observed, ObservedStageJob, Settings
 from distill_operator.plan.stages import MOVES
-from distill_operator.render import claim, needs
+from distill_operator.render import claim, gang, needs
 from distill_operator.render import job as job_manifest
 from distill_operator.render.order import Order, Owner, Surroundings
 
@@ -25,7 +25,7 @@ def going(
     attempt = sighting.attempt + move.next_attempt
     jobs = list(_kept(seen, spec, naming.stage_job(seen.job, stage, attempt)))
     if move.creates and look.at_work(seen) is None:
-        jobs.append(stage_job(seen, settings, stage, attempt))
+        jobs += stage_children(seen, settings, stage, attempt)
     return (*_claims(seen, spec), *jobs)
 
 
@@ -41,12 +41,26 @@ def unchanged(seen: Observed) -> tuple[Manifest, ...]:
     return (*_owned_claims(seen), *kept)
 
 
+def stage_children(
+    seen: Observed, settings: Settings, stage: Stage, attempt: int
+) -> tuple[Manifest, ...]:
+    """Return the Job of a stage, after the Service by which its pods find each other."""
+    order = _order(seen, settings, stage, attempt)
+    service = gang.service(order)
+    made = job_manifest.manifest(order)
+    return (made,) if service is None else (service, made)
+
+
 def stage_job(seen: Observed, settings: Settings, stage: Stage, attempt: int) -> Manifest:
     """Return the Job of a stage."""
+    return job_manifest.manifest(_order(seen, settings, stage, attempt))
+
+
+def _order(seen: Observed, settings: Settings, stage: Stage, attempt: int) -> Order:
     job, spec = seen.job, seen.job.spec
     assert spec is not None
     cached = stage in needs.USES_CACHE
-    order = Order(
+    return Order(
         name=naming.stage_job(job, stage, attempt),
         owner=_owner(seen),
         spec=spec,
@@ -57,7 +71,6 @@ def stage_job(seen: Observed, settings: Settings, stage: Stage, attempt: int) ->
         workspace_claim=task.workspace_claim(job, spec),
         cache_claim=task.cache_claim(spec) if cached else None,
     )
-    return job_manifest.manifest(order)
 
 
 def _kept(seen: Observed, spec: DistillationJobSpec, current: str) -> Iterator[Manifest]:
@@ -66,7 +79,17 @@ def _kept(seen: Observed, spec: DistillationJobSpec, current: str) -> Iterator[M
         if look.finished(job):
             yield _as_it_is(seen, job, job.suspended)
         elif job.name == current and not suspend.by_removal(spec):
-            yield _as_it_is(seen, job, suspend.of_existing(spec, job))
+            yield _at_work(seen, spec, job)
+
+
+def _at_work(seen: Observed, spec: DistillationJobSpec, job: ObservedStageJob) -> Manifest:
+    pods = [pod for pod in seen.pods if pod.job_name == job.name]
+    return job_manifest.identity(
+        seen.job.namespace,
+        job.name,
+        suspend=suspend.of_existing(spec, job),
+        no_more_tries=together.exhausted(seen, job.stage, pods),
+    )
 
 
 def _claims(seen: Observed, spec: DistillationJobSpec) -> Iterator[Manifest]:

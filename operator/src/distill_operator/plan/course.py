@@ -7,10 +7,10 @@ from datetime import datetime
 from distill_api.job import DistillationJobSpec
 from distill_api.names import Reason, Stage, StageState
 from distill_api.outcome import GateAction
-from distill_api.status import Artifact, EvaluationStatus, JobStatus, StageStatus
+from distill_api.status import Artifact, EvaluationStatus, JobStatus, StageStatus, SweepStatus
 from distill_api.wire import Report
 
-from distill_operator.plan import look, record, stages
+from distill_operator.plan import look, progress, record, stages
 from distill_operator.plan.failure import Trouble
 from distill_operator.plan.look import Sighting
 from distill_operator.plan.model import Observed, Settings
@@ -28,6 +28,7 @@ class Course:
     """What is seen of it."""
     failure: Trouble | None = None
     """Why the job has failed for good."""
+    sweep: SweepStatus | None = None
     evaluation: EvaluationStatus | None = None
     artifact: Artifact | None = None
     reports: Mapping[Stage, Report] = field(default_factory=dict)
@@ -39,7 +40,7 @@ def walk(seen: Observed, settings: Settings, *, now: datetime) -> Course:
     spec, status = seen.job.spec, seen.job.status
     assert spec is not None
     known = {entry.name: entry for entry in status.stages}
-    course = Course(evaluation=status.evaluation, artifact=status.artifact)
+    course = Course(sweep=status.sweep, evaluation=status.evaluation, artifact=status.artifact)
     for stage in stages.wanted(spec):
         before = known.get(stage, StageStatus(name=stage, state=StageState.PENDING))
         course = _step(course, before, seen, settings, now=now)
@@ -70,7 +71,18 @@ def _step(
         current=before.name,
         sighting=sighting,
         failure=sighting.trouble if sighting.sight is Sight.BROKEN else None,
+        sweep=_trials(course, before, entry, sighting, seen),
     )
+
+
+def _trials(
+    course: Course, before: StageStatus, entry: StageStatus, sighting: Sighting, seen: Observed
+) -> SweepStatus | None:
+    """Return the trials so far, taken over whenever the progress told with them is."""
+    pushed = progress.of_stage(seen, entry.name, sighting)
+    if pushed is None or entry.progress == before.progress:
+        return course.sweep
+    return pushed.sweep or course.sweep
 
 
 def _pass(course: Course, entry: StageStatus, told: Report | None) -> Course:
@@ -81,6 +93,7 @@ def _pass(course: Course, entry: StageStatus, told: Report | None) -> Course:
     return replace(
         course,
         reports={**course.reports, entry.name: told},
+        sweep=told.sweep or course.sweep,
         evaluation=told.evaluation or course.evaluation,
         artifact=told.artifact or course.artifact,
     )

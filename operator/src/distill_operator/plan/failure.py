@@ -6,9 +6,9 @@ from distill_api.job import DistillationJobSpec
 from distill_api.names import Exit, Reason, Stage
 from distill_api.wire import Report
 
-from distill_operator.plan import report, text
+from distill_operator.plan import report, text, together
 from distill_operator.plan.model import ObservedPod, ObservedStageJob
-from distill_operator.render import resources
+from distill_operator.render import gang, resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +22,10 @@ class Trouble:
 def of_pod(pod: ObservedPod, spec: DistillationJobSpec) -> Trouble:
     """Say why a pod failed: by its report, else by how it ended."""
     told = report.read(pod)
+    if pod.exit_reason == "OOMKilled" and not report.peer_lost(pod):
+        return _out_of_memory(pod, spec)  # a report can only guess that a process was killed
     if told is not None and told.failure is not None:
         return Trouble(told.failure.reason, told.failure.message)
-    if pod.exit_reason == "OOMKilled":
-        return _out_of_memory(pod, spec)
     if pod.disrupted or pod.exit_reason == "Evicted":
         return _evicted(pod)
     return _crashed(pod)
@@ -36,27 +36,33 @@ def of_job(
 ) -> Trouble:
     """Say why a Job failed for good.
 
-    pods: those of this Job. The newest that failed tells most; without one, the Job's own words.
+    pods: those of this Job. Without a failed one, the Job's own words.
     """
     assert job.failure is not None
     why, words = job.failure
     if why == "DeadlineExceeded":
         return _deadline(job.stage, spec)
-    failed = newest_failed(pods)
-    if failed is None:
+    found = of_pods(pods, spec)
+    if found is None:
         message = f"{job.stage} failed ({words}) and its pods are gone: look for logs of {job.name}"
         return Trouble(Reason.CRASHED, message)
-    found = of_pod(failed, spec)
     if why == "PodFailurePolicy":
         return found
-    tries = max(job.failed, 1)
+    alone = gang.pods(spec, job.stage) == 1
+    tries = max(job.failed if alone else together.tries(pods), 1)
     return Trouble(found.reason, f"{found.message} (tried {tries} times)")
 
 
-def newest_failed(pods: tuple[ObservedPod, ...]) -> ObservedPod | None:
-    """Return the pod that failed last."""
-    failed = [pod for pod in pods if pod.phase == "Failed"]
-    return max(failed, key=lambda pod: (pod.finished or pod.created, pod.name), default=None)
+def of_pods(pods: tuple[ObservedPod, ...], spec: DistillationJobSpec) -> Trouble | None:
+    """Say why the pods of a stage failed last: by the one that failed first of them."""
+    first = together.culprit(pods)
+    if first is None:
+        return None
+    found = of_pod(first, spec)
+    if gang.pods(spec, first.stage) == 1 or found.message.startswith("Pod "):
+        return found
+    where = f" on node {first.node}" if first.node else ""
+    return Trouble(found.reason, f"Pod {first.name}{where} failed first: {found.message}")
 
 
 def leaving(pod: ObservedPod) -> Trouble:

@@ -149,8 +149,8 @@ def _absent(scene: Scene) -> Sighting:
 
 
 def _at_work(scene: Scene, job: ObservedStageJob, *, running: bool) -> Sighting:
-    failed = failure.newest_failed(scene.pods)
-    trouble = failure.of_pod(failed, scene.spec) if failed else failure.vanished(job)
+    failed = failure.of_pods(scene.pods, scene.spec)
+    trouble = failed or failure.vanished(job)
     if running:
         return _sight(scene, Sight.RUNNING, trouble)
     stuck = (waiting.of_pod(pod, scene.seen.claims) for pod in scene.pods if not pod.deleting)

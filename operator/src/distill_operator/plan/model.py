@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from distill_api.job import DistillationJobSpec
 from distill_api.names import Reason, Stage
-from distill_api.status import JobStatus
+from distill_api.status import JobStatus, SweepStatus
 from distill_api.wire import TrainerStatus
 
 type Manifest = dict[str, Any]
@@ -121,6 +121,7 @@ class ObservedProgress:
     pod_uid: str
     received: datetime
     status: TrainerStatus
+    sweep: SweepStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,8 @@ class Plan:
 
     A child that exists is never rendered anew: converging creates what is missing, deletes what is
     not wanted (only kinds and labels of ours, owned by the job), and patches of an existing Job
-    nothing but `spec.suspend`. So an operator upgrade never restarts a running stage.
+    nothing but `spec.suspend`, and `backoffLimit` once there are no more tries. So an operator
+    upgrade never restarts a running stage.
     """
 
     children: tuple[Manifest, ...]

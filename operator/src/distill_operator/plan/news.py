@@ -6,7 +6,7 @@ from itertools import chain
 from distill_api.names import ConditionType, Reason, StageState
 from distill_api.status import Condition, JobStatus, StageStatus
 
-from distill_operator.plan import conditions, text
+from distill_operator.plan import conditions, publications, text
 from distill_operator.plan.model import News
 
 _CALM = frozenset({Reason.RUNNING, Reason.ACCEPTED, Reason.SUCCEEDED, Reason.SUSPENDED})
@@ -17,7 +17,8 @@ def between(before: JobStatus, now: JobStatus) -> tuple[News, ...]:
     old = {entry.name: entry for entry in before.stages}
     of_stages = chain.from_iterable(_of_stage(old.get(s.name), s) for s in now.stages)
     told = list(of_stages)
-    return (*told, *(item for item in _of_job(before, now) if not _repeats(item, told)))
+    others = (*publications.news(before, now), *_of_job(before, now))
+    return (*told, *(item for item in others if not _repeats(item, told)))
 
 
 def _repeats(item: News, told: list[News]) -> bool:

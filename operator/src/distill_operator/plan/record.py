@@ -5,10 +5,11 @@ from datetime import datetime
 from distill_api.names import StageState
 from distill_api.status import StageStatus
 
-from distill_operator.plan import naming, progress, text, usage
+from distill_operator.plan import naming, progress, text, together, usage
 from distill_operator.plan.look import Sighting
-from distill_operator.plan.model import Observed, Settings
+from distill_operator.plan.model import Observed, ObservedPod, Settings
 from distill_operator.plan.stages import MOVES, Sight, after
+from distill_operator.render import gang
 
 
 def entry(
@@ -54,9 +55,16 @@ def _counted(before: StageStatus, sighting: Sighting, seen: Observed) -> StageSt
 
 
 def _failures(before: StageStatus, seen: Observed) -> int:
+    pods = [pod for pod in seen.pods if pod.stage is before.name]
+    assert seen.job.spec is not None
+    if gang.pods(seen.job.spec, before.name) > 1:
+        return sum(len(together.falls(of_job)) for of_job in _by_job(pods))
     counted = sum(job.failed for job in seen.stage_jobs if job.stage is before.name)
-    pods = sum(pod.phase == "Failed" for pod in seen.pods if pod.stage is before.name)
-    return max(counted, pods)
+    return max(counted, sum(pod.phase == "Failed" for pod in pods))
+
+
+def _by_job(pods: list[ObservedPod]) -> list[list[ObservedPod]]:
+    return [[p for p in pods if p.job_name == name] for name in {pod.job_name for pod in pods}]
 
 
 def _complete(common: StageStatus, sighting: Sighting, now: datetime) -> StageStatus:

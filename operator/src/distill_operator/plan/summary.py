@@ -7,7 +7,16 @@ from distill_api.job import DistillationJobSpec
 from distill_api.names import Stage
 from distill_api.status import Checkpoint, JobStatus, StageStatus
 
-from distill_operator.plan import checklist, columns, conditions, cost, progress, task, verdict
+from distill_operator.plan import (
+    checklist,
+    columns,
+    conditions,
+    cost,
+    progress,
+    publications,
+    task,
+    verdict,
+)
 from distill_operator.plan.conditions import Standing
 from distill_operator.plan.course import Course
 from distill_operator.plan.evidence import Evidence
@@ -37,8 +46,10 @@ def of_job(seen: Observed, way: Course, found: Verdict, *, now: datetime) -> Job
         conditions=conditions.updated(before.conditions, claims, seen.job.generation, now=now),
         stages=list(way.stages),
         checkpoint=_checkpoint(before.checkpoint, way),
+        sweep=way.sweep,
         evaluation=way.evaluation,
         artifact=way.artifact,
+        publications=publications.of_job(before.publications, seen),
         checklist=before.checklist,
         workspace=task.workspace_uri(seen.job, spec),
     )
@@ -56,6 +67,7 @@ def judged(status: JobStatus, spec: DistillationJobSpec, facts: Facts | None = N
             "cost_summary": columns.cost(spent, spec),
             "retention": columns.retention(status.evaluation, spec),
             "speedup": columns.speedup(status.evaluation),
+            "published": publications.column(status.publications, spec),
             "checklist": checklist.updated(status.checklist, known),
         }
     )

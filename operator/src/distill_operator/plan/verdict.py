@@ -8,7 +8,7 @@ from distill_api.job import DistillationJobSpec
 from distill_api.names import ConditionType, Reason
 from distill_api.status import JobStatus
 
-from distill_operator.plan import columns, conditions
+from distill_operator.plan import columns, conditions, together
 from distill_operator.plan.conditions import Claim, Standing
 from distill_operator.plan.course import Course
 from distill_operator.plan.failure import Trouble
@@ -36,6 +36,8 @@ _WORDS: Final[Mapping[Sight, str]] = {
     Sight.REPLACED: "starts again with the changed settings",
     Sight.RESTARTED: "starts again with the changed settings",
 }
+_COUNTED: Final = frozenset({Sight.WAITING, Sight.RUNNING, Sight.TRIES_AGAIN})
+"""Where it is worth knowing how many pods are ready."""
 
 
 def of_job(seen: Observed, course: Course) -> Verdict:
@@ -50,8 +52,10 @@ def of_job(seen: Observed, course: Course) -> Verdict:
     found = _refused(seen) or _queued(seen, course) or _troubled(course.sighting)
     if found is not None:
         return Verdict(Standing.GOING, found.reason, found.message)
-    words = _WORDS[course.sighting.sight]
-    return Verdict(Standing.GOING, Reason.RUNNING, f"{course.current} {words}")
+    words = f"{course.current} {_WORDS[course.sighting.sight]}"
+    count = together.ready(seen, course.current, course.sighting.pods)
+    several = count is not None and course.sighting.sight in _COUNTED
+    return Verdict(Standing.GOING, Reason.RUNNING, f"{words}: {count}" if several else words)
 
 
 def _refused(seen: Observed) -> Trouble | None:

@@ -2,16 +2,15 @@
 
 from distill_api.names import Annotation, Exit, Label, Stage
 
-from distill_operator.render import labels, pod
+from distill_operator.render import gang, labels, pod
 from distill_operator.render.order import Manifest, Order
 
 CLEANUP_SECONDS = 600
 """A workspace that cannot be removed must not hold the deletion of its job for ever."""
-CLEANUP_RETRIES = 3
 
 
 def manifest(order: Order) -> Manifest:
-    """Return the Job: one pod at a time, tried again unless the trainer says it cannot help."""
+    """Return the Job, tried again unless the trainer says it cannot help."""
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -33,13 +32,16 @@ def manifest(order: Order) -> Manifest:
     }
 
 
-def identity(namespace: str, name: str, *, suspend: bool) -> Manifest:
-    """Return a Job that exists and stays as it is: who it is, and whether it is suspended."""
+def identity(namespace: str, name: str, *, suspend: bool, no_more_tries: bool = False) -> Manifest:
+    """Return a Job that exists and stays as it is: who it is, and whether it is suspended.
+
+    no_more_tries: its failures so far are more than it may have, so that it fails for good.
+    """
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {"suspend": suspend},
+        "spec": {"suspend": suspend} | ({"backoffLimit": 0} if no_more_tries else {}),
     }
 
 
@@ -47,12 +49,10 @@ def _spec(order: Order) -> Manifest:
     cleanup = order.stage is Stage.CLEANUP
     spec: Manifest = {
         "suspend": order.suspend,
-        "completions": 1,
-        "parallelism": 1,
-        "backoffLimit": CLEANUP_RETRIES if cleanup else order.spec.retries,
-        # Never two pods of a stage on one workspace: the next one starts when the last has ended.
+        **gang.of_job(order),
+        # Never a pod beside the one that it replaces, on the same workspace.
         "podReplacementPolicy": "Failed",
-        "podFailurePolicy": _failure_policy(),
+        "podFailurePolicy": _failure_policy(order),
         "template": pod.template(order),
     }
     deadline = CLEANUP_SECONDS if cleanup else order.spec.stage_deadline_seconds
@@ -61,7 +61,7 @@ def _spec(order: Order) -> Manifest:
     return spec
 
 
-def _failure_policy() -> Manifest:
+def _failure_policy(order: Order) -> Manifest:
     # What no rule matches counts against backoffLimit.
     give_up = {
         "containerName": pod.CONTAINER,
@@ -69,12 +69,17 @@ def _failure_policy() -> Manifest:
         "values": [Exit.GIVE_UP.value],
     }
     disrupted = [{"type": "DisruptionTarget", "status": "True"}]
-    return {
+    found: Manifest = {
         "rules": [
             {"action": "FailJob", "onExitCodes": give_up},
             {"action": "Ignore", "onPodConditions": disrupted},
         ]
     }
+    if gang.meets(order):
+        # The peer that was lost counts, or was disrupted; what it took along does not.
+        echo = give_up | {"values": [Exit.PEER_LOST.value]}
+        found["rules"].append({"action": "Ignore", "onExitCodes": echo})
+    return found
 
 
 def _queue(order: Order) -> dict[str, str]:

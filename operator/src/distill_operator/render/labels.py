@@ -4,6 +4,8 @@ from distill_api.names import API_VERSION, JOB_KIND, Label
 
 from distill_operator.render.order import Manifest, Order, Owner
 
+OF_STAGE = (Label.JOB_UID.value, Label.STAGE.value)
+"""What the pods of all attempts of a stage have in common, and no others."""
 LONGEST = 63
 """Characters of a label's value."""
 

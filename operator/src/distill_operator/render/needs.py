@@ -10,17 +10,18 @@ from distill_api.sources import DataSource, ModelSource
 type Source = ModelSource | DataSource
 
 READS: Final[Mapping[Stage, tuple[str, ...]]] = {
-    Stage.LABEL: ("teacher", "data"),
-    Stage.PREPARE: ("teacher", "data"),
+    Stage.LABEL: ("teacher", "data", "production", "tokenizer"),
+    Stage.PREPARE: ("teacher", "data", "production", "tokenizer"),
     Stage.TRAIN: ("teacher", "student"),
-    Stage.QUANTIZE: ("student", "data"),
-    Stage.EVALUATE: ("teacher", "student", "data"),
+    Stage.QUANTIZE: ("teacher",),
+    Stage.EVALUATE: ("teacher", "student"),
     Stage.PUBLISH: (),
     Stage.CLEANUP: (),
 }
 """The parts of the spec that a stage fetches. Preparation makes labels again that the shared cache
-has lost since; training reads the teacher's weights for a student that is made from them;
-evaluation times the teacher."""
+has lost since, and so the data; labelling looks at production's sample and at the student's
+tokenizer before the teacher works for nothing; training reads the teacher's weights for a student
+that is made from them; evaluation times the teacher."""
 USES_CACHE: Final = frozenset({Stage.LABEL, Stage.PREPARE})
 """Later stages find all they need in the workspace, and may so run on any node."""
 
@@ -37,11 +38,21 @@ def secrets(spec: DistillationJobSpec, stage: Stage) -> tuple[str, ...]:
         and spec.teacher.endpoint.api_key_secret_ref
     ):
         found.add(spec.teacher.endpoint.api_key_secret_ref.name)
+    if stage is Stage.EVALUATE:
+        found |= _judge_secrets(spec)
     if spec.workspace.secret_ref:
         found.add(spec.workspace.secret_ref.name)
     if stage is Stage.PUBLISH:
         found.update(_target_secrets(spec))
     return tuple(sorted(found))
+
+
+def _judge_secrets(spec: DistillationJobSpec) -> set[str]:
+    """Return the Secrets with the keys of the judge's servers."""
+    judge = spec.evaluation.judge
+    servers = [judge.endpoint, judge.embeddings] if judge else []
+    refs = [server.api_key_secret_ref for server in servers if server]
+    return {ref.name for ref in refs if ref}
 
 
 USES_ENDPOINT: Final = frozenset(stage for stage, parts in READS.items() if "teacher" in parts)
@@ -66,10 +77,18 @@ def sources(spec: DistillationJobSpec, stage: Stage) -> Iterator[Source]:
     by_part: Mapping[str, tuple[Source | None, ...]] = {
         "teacher": (spec.teacher.model,),
         "student": (spec.student.model,),
-        "data": (spec.data.source, spec.data.production_sample),
+        "data": (spec.data.source,),
+        "production": (spec.data.production_sample,),
+        "tokenizer": (spec.student.model if _compares_tokens(spec) else None,),
     }
     for part in READS[stage]:
         yield from (source for source in by_part[part] if source is not None)
+
+
+def _compares_tokens(spec: DistillationJobSpec) -> bool:
+    """Tell whether student and teacher have to number their tokens alike."""
+    recipe = spec.recipe.generator or spec.recipe.query_transform
+    return bool(recipe and (recipe.logits or recipe.hidden_states or recipe.attentions))
 
 
 def claim(uri: str) -> str:
@@ -86,3 +105,5 @@ def _target_secrets(spec: DistillationJobSpec) -> Iterator[str]:
         for place in (target.oci, target.s3, target.hugging_face):
             if place is not None and place.secret_ref is not None:
                 yield place.secret_ref.name
+        if target.oci is not None and target.oci.sign is not None:
+            yield target.oci.sign.secret_ref.name

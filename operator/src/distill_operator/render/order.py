@@ -12,6 +12,10 @@ type Manifest = dict[str, Any]
 """A Kubernetes object as JSON."""
 
 
+CLEANUP_RETRIES = 3
+"""A workspace that cannot be removed must not hold the deletion of its job for ever."""
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
     """The DistillationJob that the children belong to."""
@@ -52,3 +56,8 @@ class Order:
     def stage(self) -> Stage:
         """Which stage."""
         return self.task.stage
+
+    @property
+    def retries(self) -> int:
+        """How often it is tried again."""
+        return CLEANUP_RETRIES if self.stage is Stage.CLEANUP else self.spec.retries

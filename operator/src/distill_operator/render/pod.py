@@ -4,7 +4,7 @@ from distill_api import wire
 from distill_api.names import Annotation
 from distill_api.pods import Toleration
 
-from distill_operator.render import labels, needs, resources, restricted, volumes
+from distill_operator.render import gang, labels, needs, resources, restricted, volumes
 from distill_operator.render.order import Manifest, Order
 
 CONTAINER = "trainer"
@@ -46,7 +46,7 @@ def _spec(order: Order) -> Manifest:
         "containers": [_container(order)],
         "volumes": [volume.manifest() for volume in volumes.of_stage(order)],
     }
-    spec |= resources.node_choice(template)
+    spec |= resources.node_choice(template) | gang.of_pod(order)
     if template.service_account_name:
         spec["serviceAccountName"] = template.service_account_name
     if template.image_pull_secrets:
@@ -87,7 +87,7 @@ def _environment(order: Order) -> dict[str, str]:
     }
     if not needs.hub(order.spec, order.stage):
         found |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    return found | _progress(order)
+    return found | gang.environment(order) | _progress(order)
 
 
 def _progress(order: Order) -> dict[str, str]:

@@ -1,20 +1,30 @@
-"""The verdict of paired quality: whether the student keeps enough of the teacher's scores.
+"""The verdict of quality: whether the student keeps enough of the teacher's scores.
 
 Two bets at once: that quality fell below `fine` (then it regressed) and that it holds above `limit`
 (then it is healthy). Between the two lies the zone in which either is acceptable, as between p0 and
 p1 of a rate: at `fine` the student is rolled back with probability alpha at most, at `limit` it is
 called healthy with probability beta at most.
+
+In place of the teacher a constant may be the reference: pairs (s, c) of scores and the constant
+make the same games about E[s] and r c, with one sample instead of two.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from distill_operator.statistics import betting, budget, confidence
 from distill_operator.statistics.betting import Bet, Direction, Wealth
 from distill_operator.statistics.confidence import Interval
-from distill_operator.statistics.verdict import Counted, Evidence, Finding, Forecast, Verdict
+from distill_operator.statistics.verdict import (
+    Counted,
+    Evidence,
+    Finding,
+    Forecast,
+    Reference,
+    Verdict,
+)
 
 NOTHING = 1e-6
 """A mean score of the teacher below which a ratio to it says nothing."""
@@ -29,7 +39,8 @@ class Rule:
 
     fine, limit: ratios of the student's mean score to the teacher's, for example 0.98 and 0.95;
     warn: a ratio worth a warning. planned: pairs at which the shown interval is tightest. most:
-    pairs after which an open test is called exhausted.
+    pairs after which an open test is called exhausted. reference: the constant that takes the
+    teacher's place.
     """
 
     metric: str
@@ -43,6 +54,7 @@ class Rule:
     planned: int = 500
     most: int = MOST_PAIRS
     critical: bool = True
+    reference: Reference | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.limit < self.fine:
@@ -98,13 +110,19 @@ def add(state: State, pairs: Sequence[Pair], rule: Rule) -> State:
     )
 
 
-def judge(state: State, rule: Rule, *, per_second: float | None = None) -> tuple[Finding, State]:
+def judge(
+    state: State, rule: Rule, *, per_second: float | None = None, spent: bool = False
+) -> tuple[Finding, State]:
     """Judge the metric as it stands; returns the finding and the state to go on with.
 
-    per_second: pairs that are scored at present, for the forecast. Once per look.
+    per_second: pairs that are scored at present, for the forecast. spent: no more pairs will come.
+    Once per look.
     """
-    verdict = decide(state, rule)
-    return _finding(state, rule, verdict, per_second), after(state, rule)
+    found = _finding(state, rule, decide(state, rule), per_second)
+    if spent and found.verdict is Verdict.UNDECIDED:
+        # No forecast either: it would promise pairs that nobody can score.
+        found = replace(found, exhausted=True, forecast=None)
+    return found, after(state, rule)
 
 
 def unavailable(state: State, rule: Rule) -> Finding:
@@ -114,7 +132,8 @@ def unavailable(state: State, rule: Rule) -> Finding:
 
 def decide(state: State, rule: Rule) -> Verdict:
     """Return the verdict of the wealth that both gamblers have."""
-    if not state.sums.pairs:
+    unknown = rule.reference is not None and rule.reference.score is None
+    if unknown or not state.sums.pairs:
         return Verdict.NO_DATA
     evidence = _evidence(state, rule)
     if evidence.towards_rollback >= 1:
@@ -149,6 +168,13 @@ def retention(sums: Sums, *, level: float, planned: int) -> tuple[float | None, 
     width = confidence.half_width(sums.pairs, deviation, alpha=level, planned=planned)
     width /= sums.teacher / sums.pairs
     return ratio, Interval(max(0.0, ratio - width), ratio + width)
+
+
+def against(reference: Reference, scores: Iterable[float]) -> tuple[Pair, ...]:
+    """Return pairs of the student's scores and the constant; none where it is not known."""
+    if reference.score is None:
+        return ()
+    return tuple((score, reference.score) for score in scores)
 
 
 def _summed(sums: Sums, pairs: Sequence[Pair]) -> Sums:
@@ -188,16 +214,18 @@ def _finding(state: State, rule: Rule, verdict: Verdict, per_second: float | Non
         warn=_warns(student, rule, evidence),
         exhausted=undecided and not state.accepted and state.sums.pairs >= rule.most,
         critical=rule.critical,
+        reference=rule.reference,
     )
 
 
 def _counted(sums: Sums, rule: Rule) -> Counted:
     ratio, interval = retention(sums, level=rule.level, planned=rule.planned)
-    return Counted(sums.pairs, estimate=ratio, interval=interval)
+    score = sums.student / sums.pairs if sums.pairs else None
+    return Counted(sums.pairs, estimate=ratio, interval=interval, score=score)
 
 
 def _warns(student: Counted, rule: Rule, evidence: Evidence) -> bool:
-    """Say whether a warning is due: half of the way to rollback, or surely below the teacher."""
+    """Say whether a warning is due: half of the way to rollback, or surely below the reference."""
     if evidence.towards_rollback >= 0.5:
         return True
     if rule.warn is None or student.estimate is None or student.interval is None:

@@ -37,7 +37,7 @@ class Counted:
     """What was counted, and what it makes probable.
 
     count: requests or pairs. failures: of requests; None for scores. since: requests before these
-    that were set aside because the student was found fine by then.
+    that were set aside because the student was found fine by then. score: mean of the scores.
     """
 
     count: int = 0
@@ -45,6 +45,7 @@ class Counted:
     since: int = 0
     estimate: float | None = None
     interval: Interval | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,44 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """A constant that scores are compared with in place of the teacher's.
+
+    whose: for example "its offline evaluation's". score: above 0 and up to 1; None where it is not
+    known, and `unknown` then says why, as a clause.
+    """
+
+    whose: str
+    score: float | None = None
+    unknown: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.score is None) == (self.unknown is None):
+            raise ValueError(f"{self.whose} score: expected a number, or why there is none")
+        if self.score is not None and not 0 < self.score <= 1:
+            raise ValueError(
+                f"{self.whose} score is {self.score}: expected one above 0 and up to 1, as shares"
+                " of it are compared. Leave the reference out with a reason"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """What the student's requests cost, and what they would have cost with the teacher.
+
+    share: of the teacher's price that is saved, negative where the student costs more. seconds:
+    that were watched, of the `window` that is asked for.
+    """
+
+    currency: str
+    student: float
+    teacher: float
+    share: float
+    seconds: float
+    window: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """The verdict of one metric with the numbers that lead to it.
 
@@ -90,7 +129,8 @@ class Finding:
     the one up to which it is called healthy. warn: worth a warning, which moves no traffic.
     exhausted: enough was seen to decide in nearly all cases and it is still open, because the truth
     lies between `fine` and `limit`; waiting longer helps little. relative: `fine` and `limit` are
-    multiples of the teacher's rate.
+    multiples of the teacher's rate. reference: what scores are compared with, where it is not the
+    teacher's. saving: the sums of a cost, whose `fine` and `limit` are the share to be saved.
     """
 
     metric: str
@@ -108,6 +148,8 @@ class Finding:
     exhausted: bool = False
     critical: bool = True
     relative: bool = False
+    reference: Reference | None = None
+    saving: Saving | None = None
 
 
 def both(one: Verdict, other: Verdict) -> Verdict:

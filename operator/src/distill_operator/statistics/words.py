@@ -1,14 +1,19 @@
 """Findings in words: what was counted, what it makes probable, what the limit is, what is next."""
 
-from distill_operator.statistics.verdict import Counted, Finding, Forecast, Verdict
+from decimal import Decimal
+
+from distill_operator.statistics.verdict import Counted, Finding, Forecast, Saving, Verdict
 
 
 def explain(finding: Finding) -> str:
     """Return one paragraph that explains a finding to a person."""
     if finding.verdict is Verdict.NO_DATA:
         return f"{finding.metric}: {_no_data(finding)}"
-    parts = (_seen(finding), _conclusion(finding), _caution(finding))
-    return f"{finding.metric}: {' '.join(part for part in parts if part)}"
+    if finding.saving is not None:
+        parts = (_spent(finding, finding.saving), _enough(finding, finding.saving))
+    else:
+        parts = (_seen(finding), _conclusion(finding))
+    return f"{finding.metric}: {' '.join(part for part in (*parts, _caution(finding)) if part)}"
 
 
 def forecast(told: Forecast, unit: str = "student requests") -> str:
@@ -39,16 +44,42 @@ def percent(share: float) -> str:
 
 
 def _no_data(finding: Finding) -> str:
+    known = finding.reference
+    if known is not None and known.unknown is not None:
+        return f"there is nothing to compare with, so nothing is decided: {known.unknown}."
     if not finding.student.count:
         return "nothing was measured yet, so nothing is decided."
     kept = _unit(finding, finding.student.count)
     return f"nothing can be measured at present; the evidence of {kept} is kept."
 
 
+def _spent(finding: Finding, found: Saving) -> str:
+    """Say what was summed up: "in 24 h 12,000 requests of the student cost ..."."""
+    counted = f"{_unit(finding, finding.student.count)} of the student"
+    paid, instead = (_money(amount, found.currency) for amount in (found.student, found.teacher))
+    share = f"{percent(found.share)} saved" if found.share >= 0 else f"{percent(-found.share)} more"
+    sums = f"cost {paid} instead of {instead} at the given prices: {share}"
+    return f"in {duration(found.seconds)} {counted} {sums}."
+
+
+def _enough(finding: Finding, found: Saving) -> str:
+    asked = f"at least {percent(finding.limit)} is asked for"
+    if finding.verdict is not Verdict.UNDECIDED:
+        return f"{finding.verdict}: {asked}."
+    left = duration(found.window - found.seconds)
+    return f"Undecided until {duration(found.window)} were watched, {left} more; {asked}."
+
+
+def _money(amount: float, currency: str) -> str:
+    """Write an amount with two decimals, or two significant digits where it is small."""
+    exact = f"{amount:,.2f}" if amount >= 1 else f"{Decimal(f'{amount:.2g}'):f}"
+    return f"{exact} {currency}"
+
+
 def _seen(finding: Finding) -> str:
     student = finding.student
     if student.failures is None:
-        return f"over {student.count:,} pairs the student keeps {_kept(finding)}."
+        return f"over {_unit(finding, student.count)} the student keeps {_kept(finding)}."
     if not student.count:
         return ""
     since = f" after the first {student.since:,}" if student.since else ""
@@ -62,11 +93,19 @@ def _kept(finding: Finding) -> str:
     student = finding.student
     if student.estimate is None:
         return f"nothing that can be compared: the teacher's {finding.what} is 0"
-    share = f"{percent(student.estimate)} of the teacher's {finding.what}"
+    share = f"{percent(student.estimate)} of {_reference(finding)}"
     if student.interval is None:
         return share
     low, high = percent(student.interval.low), percent(student.interval.high)
     return f"{share} ({_confidence(finding.level)} interval {low} to {high})"
+
+
+def _reference(finding: Finding) -> str:
+    """Say what scores are compared with: "the teacher's nDCG@10", "the previous one's 0.61"."""
+    known = finding.reference
+    if known is None or known.score is None:
+        return f"the teacher's {finding.what}"
+    return f"{known.whose} {known.score:.3g} ({finding.what})"
 
 
 def _bounds(counted: Counted, level: float) -> str:
@@ -115,14 +154,17 @@ def _undecided(finding: Finding) -> str:
         )
         told += f", {way.replace('%', ' %')}"
     if finding.exhausted and finding.student.failures is None:
-        return f"{told}. Every query was asked: add queries, or a person has to promote or abort."
+        return (
+            f"{told}. Every query was asked: add queries or raise maxQueries,"
+            " or a person has to promote or abort."
+        )
     if finding.exhausted:
         return (
             f"{told}. Enough was seen, the truth lies in between: a person has to promote or abort."
         )
     if finding.forecast is None:
         return f"{told}."
-    unit = "pairs" if finding.student.failures is None else "student requests"
+    unit = "student requests" if finding.student.failures is not None else _noun(finding)
     return f"{told}; {forecast(finding.forecast, unit)}."
 
 
@@ -144,7 +186,13 @@ def _caution(finding: Finding) -> str:
 
 
 def _unit(finding: Finding, count: int) -> str:
-    return f"{count:,} {'pairs' if finding.student.failures is None else 'requests'}"
+    return f"{count:,} {_noun(finding)}"
+
+
+def _noun(finding: Finding) -> str:
+    if finding.student.failures is not None or finding.saving is not None:
+        return "requests"
+    return "pairs" if finding.reference is None else "queries"
 
 
 def _confidence(level: float) -> str:

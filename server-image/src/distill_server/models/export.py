@@ -1,32 +1,63 @@
 """An ONNX graph of the whole model, made once and kept in the cache folder."""
 
+import json
 import logging
 import os
 import shutil
 import tempfile
 import time
-import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnxruntime
 import torch
+from distill_common import exporting, graphs
 
 from distill_server.batching.padding import Integers
+from distill_server.errors import BadModel
 from distill_server.identity import Identity
-from distill_server.models import pipeline
 from distill_server.models.loading import Loaded
 
-GRAPH = "model.onnx"
-FORMAT = 1
+GRAPH = graphs.FLOAT
+FORMAT = 2
 """Raised when the same model would be exported to another graph."""
+MARGIN = 4.0
+"""Texts that the stage did not see, and processors that round otherwise, may be off by so many
+times the largest difference that it measured; a broken graph is off by the numbers themselves."""
 
 log = logging.getLogger(__name__)
 
 
-def shipped(folder: Path) -> Path | None:
-    """Return the graph that came with the model, if any."""
-    found = folder / "onnx" / GRAPH
-    return found if found.is_file() else None
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """A graph that came with the model."""
+
+    graph: Path
+    tolerance: float = 0.0
+    """How far its numbers may lie from the weights'; of a quantised one only, as measured."""
+
+
+def shipped(folder: Path) -> Shipped | None:
+    """Return the graph that came with the model, if any; a quantised one comes first.
+
+    That one needs the note of the stage that made it: nobody else knows how far it may be off.
+    """
+    quantized, note = folder / graphs.FOLDER / graphs.QUANTIZED, folder / graphs.NOTE
+    if quantized.is_file() and note.is_file():
+        return Shipped(quantized, MARGIN * _measured(note))
+    found = folder / graphs.FOLDER / GRAPH
+    return Shipped(found) if found.is_file() else None
+
+
+def _measured(note: Path) -> float:
+    """Return the largest difference to the float student that the quantize stage saw."""
+    try:
+        return float(json.loads(note.read_text(encoding="utf-8"))["largestDifference"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadModel(
+            f"{note} does not say how far the quantised graph is off ({error}): publish the model"
+            " anew, or remove the note and the graph"
+        ) from error
 
 
 def cached(model: Loaded, sample: dict[str, Integers], identity: Identity) -> Path:
@@ -42,32 +73,11 @@ def cached(model: Loaded, sample: dict[str, Integers], identity: Identity) -> Pa
     place.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
-        _export(model, sample, Path(scratch) / GRAPH)
+        exporting.export(model, sample, Path(scratch) / GRAPH)
         # Renaming a whole folder is atomic: whoever sees the graph sees all of it.
         _publish(Path(scratch), place)
     log.info("exported the model to ONNX in %.1f s", time.monotonic() - started)
     return graph
-
-
-def _export(model: Loaded, sample: dict[str, Integers], target: Path) -> None:
-    """Trace the model.
-
-    By the TorchScript exporter: the one by torch.export takes half a minute of a pod's start for
-    what this one does in a second, and every graph is held against torch before it serves.
-    """
-    names = list(sample)
-    tensors = tuple(torch.from_numpy(rows).to(model.device) for rows in sample.values())
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            pipeline.Pipeline(model, names).eval(),
-            tensors,
-            str(target),
-            input_names=names,
-            output_names=[pipeline.output_name(model)],
-            dynamic_axes={name: {0: "batch", 1: "length"} for name in names},
-            dynamo=False,
-        )
 
 
 def _publish(scratch: Path, place: Path) -> None:

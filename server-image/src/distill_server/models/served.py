@@ -78,26 +78,29 @@ def _verified_onnx(
         texts = [(SAMPLE[1], text) for text in SAMPLE]
     sample = tokenizer.encode(texts, None)
     features = rectangle(sample, tokenizer.padding)
-    graph = export.shipped(folder) or export.cached(model, features, identity)
-    made = runtimes.Onnx(graph, model, threads=threads)
+    found = export.shipped(folder) or export.Shipped(export.cached(model, features, identity))
+    log.info("serving the graph %s", found.graph)
+    made = runtimes.Onnx(found.graph, model, threads=threads)
     for batch in (sample, sample[:1]):
         _refuse_difference(
             made.compute(rectangle(batch, tokenizer.padding)),
             runtimes.Torch(model).compute(rectangle(batch, tokenizer.padding)),
-            graph,
+            found,
         )
     return made
 
 
 def _refuse_difference(
-    found: NDArray[np.float32], expected: NDArray[np.float32], graph: Path
+    found: NDArray[np.float32], expected: NDArray[np.float32], shipped: export.Shipped
 ) -> None:
     largest = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
     log.info("ONNX Runtime and torch differ by %.2g at most", largest)
-    if not largest <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
+    most = max(TOLERANCE * max(1.0, float(np.abs(expected).max())), shipped.tolerance)
+    if not largest <= most:
         raise BadModel(
-            f"{graph} gives other results than the weights (largest difference {largest:.2g}, at"
-            f" most {TOLERANCE:g} is expected): remove the graph, or serve with --runtime Torch"
+            f"{shipped.graph} gives other results than the weights (largest difference"
+            f" {largest:.2g}, at most {most:.2g} is expected): remove the graph, or serve with"
+            " --runtime Torch"
         )
 
 

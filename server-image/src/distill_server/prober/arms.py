@@ -27,11 +27,16 @@ class Why(StrEnum):
 
 
 class ArmFailed(Exception):
-    """A request that brought nothing."""
+    """A request that brought nothing.
 
-    def __init__(self, arm: str, why: Why, detail: str) -> None:
-        super().__init__(f"the {arm} gave no answer: {detail}")
+    quoted: what the arm said. It may repeat the text that it was asked, so it is no part of
+    `sentence`, which is for users' queries.
+    """
+
+    def __init__(self, arm: str, why: Why, detail: str, quoted: str = "") -> None:
         self.arm, self.why = arm, why
+        self.sentence = f"the {arm} gave no answer: {detail}"
+        super().__init__(f"{self.sentence}: {quoted}" if quoted else self.sentence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +87,8 @@ class Arm:
             raise ArmFailed(self.name, Why.UNREACHABLE, f"{type(error).__name__}") from error
         if answer.status_code != httpx.codes.OK:
             why = Why.FAILED if answer.is_server_error else Why.REFUSED
-            detail = f"{path} answered {answer.status_code}: {answer.text[:200]}"
-            raise ArmFailed(self.name, why, detail)
+            detail = f"{path} answered {answer.status_code}"
+            raise ArmFailed(self.name, why, detail, answer.text[:200])
         try:
             return answer.json(), answer.headers.get(DIGEST_HEADER) or UNNAMED
         except ValueError as error:
@@ -96,4 +101,4 @@ class Arm:
         return values
 
     def _unreadable(self, error: Exception) -> ArmFailed:
-        return ArmFailed(self.name, Why.UNREADABLE, f"the answer is none: {error!r}"[:300])
+        return ArmFailed(self.name, Why.UNREADABLE, "the answer is none", repr(error)[:250])

@@ -1,7 +1,7 @@
 """How an arm ranks the candidates of a query: embeddings are searched, rerankers asked."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from distill_server.prober import scoring
 from distill_server.prober.arms import UNNAMED, Arm, Numbers
 from distill_server.prober.material import Material, Query
+from distill_server.prober.mirror import Asked
 
 BATCH: Final = 16
 """Documents embedded in a request; the arms serve users meanwhile, so one at a time."""
@@ -35,6 +36,9 @@ class Ranker(Protocol):
 
     async def score(self, query: Query) -> NDArray[np.float32]:
         """Return [candidates] in their order. Raises ArmFailed, or ModelChanged."""
+
+    async def rank(self, asked: Asked) -> NDArray[np.float32]:
+        """Return [documents] of a user's query, the same ones in both arms. Raises the same."""
 
 
 async def prepare(arm: Arm, material: Material, component: str, tell: Tell) -> Ranker:
@@ -74,13 +78,20 @@ class Searched:
 
     async def score(self, query: Query) -> NDArray[np.float32]:
         """Return the cosines of the candidates."""
-        answer = await self._arm.embed([query.text], "query")
+        return await self._searched(query.text, self._material.candidates(query))
+
+    async def rank(self, asked: Asked) -> NDArray[np.float32]:
+        """Return the cosines of the documents that every query is searched in."""
+        return await self._searched(asked.text, list(self._material.pool))
+
+    async def _searched(self, text: str, rows: list[int]) -> NDArray[np.float32]:
+        answer = await self._arm.embed([text], "query")
         vector = answer.values[0]
         if answer.digest != self.digest or vector.shape != self._vectors.shape[1:]:
             raise ModelChanged(self._arm.name)
         if self.digest == UNNAMED:
             await self._refuse_another()
-        return scoring.cosines(vector, self._vectors[self._material.candidates(query)])
+        return scoring.cosines(vector, self._vectors[rows])
 
     async def _refuse_another(self) -> None:
         """Compare a document's vector with the one of before, where the server names no model."""
@@ -100,7 +111,14 @@ class Reranked:
     async def score(self, query: Query) -> NDArray[np.float32]:
         """Return the scores of the candidates."""
         texts = [self._material.documents[row] for row in self._material.candidates(query)]
-        answer = await self._arm.rerank(query.text, texts)
+        return await self._scored(query.text, texts)
+
+    async def rank(self, asked: Asked) -> NDArray[np.float32]:
+        """Return the scores of the request's own documents."""
+        return await self._scored(asked.text, asked.documents)
+
+    async def _scored(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        answer = await self._arm.rerank(query, texts)
         if answer.digest != self.digest:
             raise ModelChanged(self._arm.name)
         return answer.values

@@ -21,14 +21,14 @@ class Run:
     teacher: str
     student: str
     """Digests."""
+    once: str = ""
+    """Of mirrored queries: a word of this process alone, as others will come after a restart."""
 
     @property
     def name(self) -> str:
-        """The same after a restart with the same data and models."""
-        return "-".join(
-            part.removeprefix("sha256:")[:20]
-            for part in (self.material, self.teacher, self.student)
-        )
+        """The same after a restart with the same data and models, but for mirrored queries."""
+        parts = (self.material, self.teacher, self.student, self.once)
+        return "-".join(part.removeprefix("sha256:")[:20] for part in parts if part)
 
 
 class Ledger:

@@ -4,16 +4,21 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
+from typing import Final
 
-from distill_api.probing import PAIRS_PATH
+from distill_api.probing import PAIRS_PATH, PROBE_HEADER
+from distill_api.rollout_metrics import QuerySource
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from distill_server.prober.mirror import MOST_BYTES, Inbox
 from distill_server.prober.probe import Probe
+
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +37,15 @@ def build(probe: Probe, ended: Callable[[], None]) -> Starlette:
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
 
+    routes = [
+        Route("/healthz", health),
+        Route("/metrics", metrics),
+        Route(PAIRS_PATH, pairs),
+    ]
+    if probe.inbox is not None:
+        routes.append(Route("/{path:path}", copied, methods=METHODS))
     app = Starlette(
-        routes=[
-            Route("/healthz", health),
-            Route("/metrics", metrics),
-            Route(PAIRS_PATH, pairs),
-        ],
+        routes=routes,
         lifespan=lifespan,
     )
     app.state.probe = probe
@@ -73,8 +81,33 @@ async def pairs(request: Request) -> Response:
     given = request.query_params.get("after", "0")
     if not given.isdecimal():
         return PlainTextResponse(f"after is {given!r}: expected the number of a query\n", 400)
-    if probe.ledger is None:
+    users = request.query_params.get("source") == QuerySource.MIRRORED
+    ledger, failing = probe.ledger, probe.failing
+    if users:
+        ledger, failing = probe.mirrored, probe.unmirrored
+    if ledger is None:
         return PlainTextResponse(f"no pairs yet: {probe.doing}\n", 503)
-    own = request.query_params.get("run", probe.ledger.run.name) == probe.ledger.run.name
-    found = probe.ledger.after(int(given) if own else 0, probe.failing)
+    own = request.query_params.get("run", ledger.run.name) == ledger.run.name
+    found = ledger.after(int(given) if own else 0, failing)
     return Response(found.model_dump_json(by_alias=True), media_type="application/json")
+
+
+async def copied(request: Request) -> Response:
+    """Take in the copy of a user's request; the gateway drops the answer."""
+    inbox: Inbox = request.app.state.probe.inbox
+    body = await _body(request) if request.method == "POST" else None
+    inbox.take(request.url.path, body, probe=PROBE_HEADER in request.headers)
+    return Response(status_code=204)
+
+
+async def _body(request: Request) -> bytes | None:
+    """Return the body; None for one that is too large, or breaks off."""
+    found = bytearray()
+    try:
+        async for part in request.stream():
+            found += part
+            if len(found) > MOST_BYTES:
+                return None
+    except ClientDisconnect:
+        return None
+    return bytes(found)

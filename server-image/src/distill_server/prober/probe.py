@@ -2,37 +2,27 @@
 
 import asyncio
 import logging
+import secrets
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import replace
 
 import httpx
 
 from distill_server.prober import comparing, scoring, sources
+from distill_server.prober.agreement import AT_ONCE, ATTEMPTS, Agreement
 from distill_server.prober.arms import Arm, ArmFailed
-from distill_server.prober.comparing import ModelChanged, Ranker
+from distill_server.prober.both import Both, leaves
+from distill_server.prober.comparing import ModelChanged
 from distill_server.prober.ledger import Ledger, Pair, Run
 from distill_server.prober.material import Material
+from distill_server.prober.mirror import Inbox
 from distill_server.prober.pace import Pace
 from distill_server.prober.settings import Settings
 from distill_server.prober.sources import NoQueries
 from distill_server.prober.telemetry import Telemetry
 
-ATTEMPTS: Final = 3
-"""Of a query before it is left out."""
-AT_ONCE: Final = 32
-"""Queries under way."""
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Both:
-    """The two arms, ready to be asked."""
-
-    teacher: Ranker
-    student: Ranker
 
 
 class Probe:
@@ -41,16 +31,29 @@ class Probe:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._wanted = {name: measure.value for name, measure in settings.measure.items()}
-        self.telemetry = Telemetry(tuple(self._wanted))
+        mirrored = settings.mirrored_measure
+        self._agreed = {name: measure.value for name, measure in mirrored.items()}
+        self.telemetry = Telemetry((*self._wanted, *self._agreed))
+        self.inbox: Inbox | None = None
+        if mirrored:
+            self.inbox = Inbox(settings.component, settings.max_queries, self.telemetry.copied)
+        self._copied_pace = Pace(60 / settings.queries_per_minute)
         self._pace = Pace(60 / settings.queries_per_minute)
         self.material: Material | None = None
         self.ledger: Ledger | None = None
+        self.mirrored: Ledger | None = None
+        """Pairs of users' queries."""
         self.doing = "the queries are being loaded"
 
     @property
     def failing(self) -> str | None:
         """Why nothing is measured at present."""
         return self._pace.failing
+
+    @property
+    def unmirrored(self) -> str | None:
+        """Why no user's query can be measured at present; that nobody asks is no fault."""
+        return self._copied_pace.failing
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -108,14 +111,28 @@ class Probe:
         self.telemetry.began(run, len(material.queries))
         log.info("run %s begins", run.name)
         try:
-            while True:
-                await _Pass(self, self.ledger, material, ready).run()
+            async with asyncio.TaskGroup() as group:
+                if self._wanted:
+                    group.create_task(self._over_and_over(self.ledger, material, ready))
+                if self.inbox is not None:
+                    group.create_task(self._of_users(self.inbox, run, ready))
         except* ModelChanged as group:
-            arms = {error.arm for error in _leaves(group) if isinstance(error, ModelChanged)}
+            arms = {error.arm for error in leaves(group) if isinstance(error, ModelChanged)}
             for arm in sorted(arms):
                 self.telemetry.changed(arm)
                 self._tell(f"the {arm} answers with another model")
-        self.ledger = None
+        self.ledger = self.mirrored = None
+
+    async def _over_and_over(self, ledger: Ledger, material: Material, ready: Both) -> None:
+        while True:
+            await _Pass(self, ledger, material, ready).run()
+
+    async def _of_users(self, inbox: Inbox, run: Run, ready: Both) -> None:
+        left = inbox.begin(f"{run.teacher} {run.student}")
+        own = replace(run, once=f"mirrored{secrets.token_hex(6)}")
+        self.mirrored = Ledger(own, tuple(self._agreed), left)
+        work = Agreement(ready, self.mirrored, inbox, self.telemetry, self._copied_pace)
+        await work.run(self._agreed)
 
     def outcome(self, scores: Mapping[str, Pair], *, new: bool) -> None:
         """Take note of a pair."""
@@ -183,7 +200,7 @@ class _Pass:
             self._free.release()
 
     def _lost(self, number: int, attempt: int, failed: BaseExceptionGroup[ArmFailed]) -> None:
-        for error in _leaves(failed):
+        for error in leaves(failed):
             assert isinstance(error, ArmFailed)
             self._probe.failure(error)
         if attempt < ATTEMPTS:
@@ -194,26 +211,8 @@ class _Pass:
     async def _scores(self, number: int) -> Mapping[str, Pair]:
         """Ask both arms at once; an ExceptionGroup where one of them did not answer."""
         query = self._material.queries[number - 1]
-        found = await asyncio.gather(
-            self._ready.student.score(query),
-            self._ready.teacher.score(query),
-            return_exceptions=True,
+        found = await self._ready.ask(lambda arm: arm.score(query))
+        teacher, student = (
+            scoring.measured(one, len(query.relevant), self._probe.wanted) for one in found
         )
-        failed = [one for one in found if isinstance(one, BaseException)]
-        if failed:
-            raise BaseExceptionGroup("no pair", failed)
-        values = [
-            scoring.measured(one, len(query.relevant), self._probe.wanted)
-            for one in found
-            if not isinstance(one, BaseException)
-        ]
-        student, teacher = values
         return {metric: (student[metric], teacher[metric]) for metric in self._probe.wanted}
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """Return the errors themselves, out of groups within groups."""
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found

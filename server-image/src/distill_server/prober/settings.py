@@ -48,12 +48,17 @@ class Settings(BaseSettings):
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """Port to listen on; 0 takes a free one."""
-    measure: dict[str, Measure]
+    measure: dict[str, Measure] = {}
     """Quality metric and its measure, for example ndcg=nDCG@10; several times."""
+    mirrored_measure: dict[str, Measure] = {}
+    """The same of metrics that users' queries are for; with it copies of requests are taken in."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        unknown = [own.value for own in self.measure.values() if own.value not in measures.KNOWN]
+        if not self.measure and not self.mirrored_measure:
+            raise ValueError("nothing is measured: give --measure or --mirrored-measure")
+        wanted = (*self.measure.values(), *self.mirrored_measure.values())
+        unknown = [own.value for own in wanted if own.value not in measures.KNOWN]
         if unknown:
             raise ValueError(
                 f"measure {unknown[0]} is none of retrieval: use one of {', '.join(measures.KNOWN)}"

@@ -13,6 +13,7 @@ from prometheus_client import (
 
 from distill_server.prober.arms import Why
 from distill_server.prober.ledger import Pair, Run
+from distill_server.prober.mirror import Fate
 
 PREFIX: Final = "distill_prober"
 ARMS: Final = ("student", "teacher")
@@ -35,6 +36,7 @@ class Telemetry:
         self._failed = self._counter("failures", "Requests without a score", "arm", "reason")
         self._given_up = self._counter("given_up_queries", "Queries that bring no pair")
         self._changes = self._counter("model_changes", "Times that an arm's model changed", "arm")
+        self._copies = self._counter("mirrored_requests", "Copies of users' requests", "fate")
         self._queries = self._gauge("queries", "Queries that are sent")
         self._run = self._gauge("run_info", "What is compared", "run", "teacher", "student")
         self._begin(metrics)
@@ -51,6 +53,10 @@ class Telemetry:
         """Count a request that brought nothing."""
         self._failed.labels(arm, why.value).inc()
 
+    def copied(self, fate: Fate) -> None:
+        """Count a copy of a user's request."""
+        self._copies.labels(fate.value).inc()
+
     def given_up(self) -> None:
         """Count a query that is left out."""
         self._given_up.inc()
@@ -66,6 +72,8 @@ class Telemetry:
         self._run.labels(run.name, run.teacher, run.student).set(1)
 
     def _begin(self, metrics: tuple[str, ...]) -> None:
+        for fate in Fate:
+            self._copies.labels(fate.value)
         for arm in ARMS:
             self._changes.labels(arm)
             for why in Why:

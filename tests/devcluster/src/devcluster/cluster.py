@@ -139,6 +139,18 @@ class Cluster:
             raising.wait_ready(context, (node,))
             undo.pop_all()
 
+    def remove_node(self, node: str) -> None:
+        """Take a node out of the cluster; its images stay on the disk for the next time."""
+        ours = self._ours("removing a node")
+        with locked(ours):
+            _kill_node(ours, self._node(node))
+            for name in [n for n in state.processes(ours) if n.partition("/")[0] == node]:
+                state.forget(ours, name)
+            known = self.description
+            left = tuple(name for name in known.nodes if name != node)
+            state.write(ours, replace(known, nodes=left))
+        self.kubectl("delete", "node", node, "--ignore-not-found")
+
     def _node(self, name: str) -> str:
         known = self.description.nodes
         if name not in known:

@@ -11,10 +11,21 @@ from typing import Any, Final
 import aiohttp
 import pytest
 from aiohttp import web
+from distill_api.probing import Pairs
 from distill_api.rollout_arms import Runtime
-from distill_api.rollout_metrics import Custom, Errors, Latency, Metric, Signal
+from distill_api.rollout_metrics import (
+    Cost,
+    Custom,
+    Errors,
+    Latency,
+    Metric,
+    Quality,
+    QuerySource,
+    Signal,
+)
 from distill_api.rollout_policies import Prometheus
 from distill_operator.effects.rollout import fetch, scrape
+from distill_operator.effects.rollout.prober import Probe
 from distill_operator.effects.rollout.scrape import Target, Wanted
 from distill_operator.plan.rollout.model import Arm, ObservedMetrics
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -333,3 +344,33 @@ async def test_an_answer_that_is_none_is_said(answer: str, said: str) -> None:
 
     assert seen.counts == ()
     assert said in seen.problems["errors"]
+
+
+@pytest.mark.parametrize("source", QuerySource)
+async def test_queries_of_each_source_come_to_an_end(source: QuerySource) -> None:
+    pairs = Pairs(run="r1", total=2, queries=3, numbers=[1], scores={"rank": [(0.5, 1.0)]})
+    rank = Metric(name="rank", quality=Quality(source=source))
+    async with served(paged(pairs.model_dump_json(by_alias=True))) as url:
+        seen = await looked(metrics=(rank,), probe=Probe("prober-0", url))
+
+    (scores,) = seen.scores
+    assert (scores.total, scores.queries, seen.problems) == (2, 3, {})
+
+
+@pytest.mark.parametrize(
+    ("runtime", "page", "requests"),
+    [
+        (Runtime.TORCH, our_page(97, 3), 100),
+        (Runtime.VLLM, VLLM, 93),
+        (Runtime.TRITON, TRITON, 43),
+    ],
+)
+async def test_each_request_costs_something_a_failed_one_as_well(
+    runtime: Runtime, page: str, requests: int
+) -> None:
+    cost = Metric(name="cost", cost=Cost())
+    async with served(paged(page)) as url:
+        seen = await looked(a_target(url, runtime=runtime), metrics=(cost,))
+
+    assert tallies(seen) == {("student", "cost"): (requests, 0)}
+    assert seen.problems == {}

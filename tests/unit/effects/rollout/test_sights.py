@@ -280,6 +280,26 @@ def test_what_a_job_has_published_is_served_by_its_digest() -> None:
     assert found.teacher_uri == "oci://reg.local:5000/teacher@sha256:" + "b" * 64
 
 
+def test_a_volumes_copy_has_the_digest_of_its_own_publication() -> None:
+    store = bodies.a_world()
+    uri, digest = "pvc://models/minilm", "sha256:" + "d" * 64
+    told = {"target": 1, "state": "Published", "uri": uri, "digest": digest}
+    job = a_job(artifact=published("s3://b/x", uri), publications=[told])
+    store.put(DISTILLATION_JOB, job)
+
+    assert artifact.look(a_spec(), OWNER.namespace, store).digest == digest
+
+
+def test_what_a_jobs_evaluation_found_is_seen() -> None:
+    store = bodies.a_world()
+    scores = [{"measure": "nDCG@10", "student": "0.61", "teacher": "0.65"}]
+    done = published("oci://reg.local:5000/minilm@sha256:" + "a" * 64)
+    store.put(DISTILLATION_JOB, a_job(artifact=done, evaluation={"scores": scores}))
+    found = artifact.look(a_spec(), OWNER.namespace, store)
+
+    assert (found.job, found.scores) == ("minilm", {"nDCG@10": 0.61})
+
+
 FAILED = [{"type": "Succeeded", "status": "False", "message": "the data is empty"}]
 
 
@@ -329,6 +349,69 @@ def test_others_on_the_same_rule_are_seen() -> None:
     store.put(DISTILLED_ROLLOUT, bodies.a_rollout(Owner("team-b", "far", "far"), gateway=shared))
 
     assert [o.name for o in observe.others(bodies.a_rollout(), store)] == ["same"]
+
+
+AGAINST_LAST = [
+    {"name": "rank", "quality": {"baseline": "PreviousStudent", "previousRef": {"name": "last"}}}
+]
+LAST: dict[str, Any] = {
+    "phase": "Completed",
+    "metrics": [
+        {"name": "mrr", "verdict": "Healthy", "message": "fine", "critical": True}
+        | {"student": {"count": 200, "estimate": "0.99", "score": "0.6"}},
+        {"name": "errors", "verdict": "Healthy", "message": "fine", "critical": True}
+        | {"student": {"count": 200, "events": 0}},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "promoted", "scores"),
+    [
+        (LAST, True, {"RR@10": 0.6}),
+        (LAST | {"phase": "RolledBack"}, False, {"RR@10": 0.6}),
+        ({"phase": "Promoted"}, True, {}),
+        ({}, False, {}),
+    ],
+)
+def test_the_student_of_the_previous_rollout_is_seen_by_its_status(
+    status: dict[str, Any], scores: dict[str, float], *, promoted: bool
+) -> None:
+    mine = bodies.a_rollout(metrics=AGAINST_LAST)
+    spec = observe.rollout(mine).spec
+    store = bodies.a_world()
+    measured = [{"name": "mrr", "quality": {"measure": "RR@10"}}, {"name": "errors", "errors": {}}]
+    last = bodies.a_rollout(Owner(OWNER.namespace, "last", "last"), metrics=measured)
+    store.put(DISTILLED_ROLLOUT, last | {"status": status})
+
+    assert spec is not None
+    found = observe.previous(spec, mine, store)
+    assert {name: (s.promoted, s.scores) for name, s in found.items()} == {
+        "last": (promoted, scores)
+    }
+
+
+def test_a_rollout_is_not_its_own_previous_one_and_one_elsewhere_is_not_seen() -> None:
+    store = bodies.a_world()
+    store.put(DISTILLED_ROLLOUT, bodies.a_rollout(Owner("elsewhere", "last", "last")))
+    own = [{"name": "rank", "quality": AGAINST_LAST[0]["quality"] | _of(OWNER.name)}]
+    for metrics in (AGAINST_LAST, own):
+        mine = bodies.a_rollout(metrics=metrics)
+        spec = observe.rollout(mine).spec
+        assert spec is not None
+        assert observe.previous(spec, mine, store) == {}
+
+
+def _of(name: str) -> dict[str, Any]:
+    return {"previousRef": {"name": name}}
+
+
+def test_the_previous_rollout_wakes_the_one_that_is_compared_with_it() -> None:
+    store = bodies.a_world(metrics=AGAINST_LAST)
+    elsewhere = {"httpRoute": {"name": "another"}}
+    for name, woken in (("last", [OWNER.uid]), ("other", [])):
+        body = bodies.a_rollout(Owner(OWNER.namespace, name, name), gateway=elsewhere)
+        assert list(observe.concerned(DISTILLED_ROLLOUT, body, store)) == woken
 
 
 @pytest.mark.parametrize(

@@ -40,31 +40,42 @@ class Corpus:
         default_factory=list
     )
     """Query or -1, document, group, score, negatives; by place among queries or documents."""
-    empty: int = 0
-    """Rows without a document's text."""
+    empty_rows: list[int] = field(default_factory=list)
+    """Rows without a document's text, counted from 1."""
+    first: dict[str, int] = field(default_factory=dict)
+    """The row, counted from 1, in which a group comes up first."""
+
+    @property
+    def empty(self) -> int:
+        """Count the rows without a document's text."""
+        return len(self.empty_rows)
 
     def add(self, record: Record | None) -> None:
         """Take in a row."""
         if record is None:
-            self.empty += 1
+            self.empty_rows.append(len(self.records) + self.empty + 1)
             return
         query = -1 if record.query is None else _place(self.queries, record.query)
         document = _place(self.documents, record.document)
         negatives = [_place(self.documents, text) for text in record.negatives]
         self.records.append((query, document, record.group, record.score, negatives))
+        if record.group is not None:
+            self.first.setdefault(record.group, len(self.records) + self.empty)
 
     def texts(self) -> list[str]:
         """Return all texts by id."""
         return [*self.queries, *self.documents]
 
-    def pairs(self) -> int:
-        """Count different pairs of query and document, normalised."""
+    def asked(self) -> tuple[list[tuple[str, str]], list[str | None]]:
+        """Return normalised query and document, and the group, of each record with a query."""
         queries = [normal(text) for text in self.queries]
         documents = [normal(text) for text in self.documents]
-        return len(
-            {(queries[query], documents[document])
-             for query, document, *_ in self.records if query >= 0}
-        )  # fmt: skip
+        rows = [row for row in self.records if row[0] >= 0]
+        return [(queries[row[0]], documents[row[1]]) for row in rows], [row[2] for row in rows]
+
+    def pairs(self) -> int:
+        """Count different pairs of query and document, normalised."""
+        return len(set(self.asked()[0]))
 
 
 def normal(text: str) -> str:

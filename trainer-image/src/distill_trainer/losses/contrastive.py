@@ -31,7 +31,7 @@ def query_to_document(
     [queries, candidates]: candidates that also answer the query, or padding, and are no negatives.
     """
     logits = unit(queries) @ unit(documents).T / temperature
-    return _cross_entropy(logits, positive, excluded)
+    return cross_entropy(logits, positive, excluded)
 
 
 def document_to_query(
@@ -52,7 +52,7 @@ def document_to_query(
     swapped = positive.unsqueeze(0) == positive.unsqueeze(1)
     if excluded is not None:
         swapped = swapped | excluded[:, positive].T
-    return _cross_entropy(logits, torch.arange(len(queries), device=queries.device), swapped)
+    return cross_entropy(logits, torch.arange(len(queries), device=queries.device), swapped)
 
 
 def student_to_teacher(
@@ -66,11 +66,14 @@ def student_to_teacher(
     _at_least_two(len(student))
     logits = unit(student) @ unit(teacher).T / temperature
     excluded = None if keep is None else (~keep).unsqueeze(0).expand_as(logits)
-    return _cross_entropy(logits, torch.arange(len(student), device=student.device), excluded)
+    return cross_entropy(logits, torch.arange(len(student), device=student.device), excluded)
 
 
-def _cross_entropy(logits: Tensor, target: Tensor, excluded: Tensor | None) -> Tensor:
-    """-logits[target] + log sum exp of the logits that are not excluded; the target never is."""
+def cross_entropy(logits: Tensor, target: Tensor, excluded: Tensor | None) -> Tensor:
+    """-logits[target] + log sum exp of the logits that are not excluded; the target never is.
+
+    logits [rows, candidates]; target int64 [rows]; excluded bool like logits. Returns [rows].
+    """
     _at_least_two(logits.shape[1])
     own = logits.gather(1, target.unsqueeze(1))
     if excluded is not None:

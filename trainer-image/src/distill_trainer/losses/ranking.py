@@ -9,7 +9,7 @@ Source: Hofstätter et al. 2020, arXiv:2010.02666.
 
 from torch import Tensor
 
-from distill_trainer.losses.reduction import unit
+from distill_trainer.losses.reduction import unit, wide
 
 
 def scores(queries: Tensor, documents: Tensor) -> Tensor:
@@ -29,8 +29,8 @@ def margin_mse(
     positive: scores [rows, 1]; negative: scores [rows, negatives]; keep bool [rows, negatives].
     A row without kept negatives gives 0 and must be left out of the mean by the caller.
     """
-    student = student_positive.float() - student_negative.float()
-    teacher = teacher_positive.float() - teacher_negative.float()
+    student = wide(student_positive) - wide(student_negative)
+    teacher = wide(teacher_positive) - wide(teacher_negative)
     # ((s+ - s-) - (t+ - t-))²
     # Masked before the square, so that NaN in a masked place has no gradient either.
     difference = (student - teacher).masked_fill(~keep, 0.0)

@@ -17,12 +17,17 @@ def masked_mean(per_row: Tensor, keep: Tensor | None = None) -> Tensor:
         raise ValueError(
             f"a loss over {per_row.numel()} rows keeps none of them: it needs at least one"
         )
-    return torch.where(keep, per_row.float(), 0.0).sum() / kept
+    return torch.where(keep, wide(per_row), 0.0).sum() / kept
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """Return the tensor in float32 at least: sums of half precision would lose their last bits."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Rows of vectors [rows, width] at length 1, in float32."""
-    return torch.nn.functional.normalize(vectors.float(), dim=-1)
+    """Rows of vectors [rows, width] at length 1, in float32 at least."""
+    return torch.nn.functional.normalize(wide(vectors), dim=-1)
 
 
 def same_shape(student: Tensor, teacher: Tensor) -> None:

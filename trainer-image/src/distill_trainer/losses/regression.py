@@ -10,13 +10,13 @@ Sources: Reimers and Gurevych 2020, arXiv:2004.09813; Kim et al. 2023, arXiv:230
 
 from torch import Tensor
 
-from distill_trainer.losses.reduction import same_shape, unit
+from distill_trainer.losses.reduction import same_shape, unit, wide
 
 
 def squared_error(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean over the width of the squared difference; student, teacher [texts, width] → [texts]."""
     same_shape(student, teacher)
-    return (student.float() - teacher.float()).square().mean(dim=-1)
+    return (wide(student) - wide(teacher)).square().mean(dim=-1)
 
 
 def cosine(student: Tensor, teacher: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 from distill_api.outcome import Evaluation, Measure
-from distill_api.status import EvaluationStatus, Score, Speed
+from distill_api.status import EvaluationStatus, Score
 
-from distill_trainer.measures import bootstrap, gates, mistakes
+from distill_trainer.measures import bootstrap, gates, mistakes, telling
 from distill_trainer.measures.bootstrap import Retention
 from distill_trainer.measures.mistakes import Mistake
 from distill_trainer.measures.quality import Bench, Result
@@ -85,8 +85,8 @@ def status(contest: Contest, evaluation: Evaluation) -> EvaluationStatus:
         verdict=verdict.verdict,
         explanation=verdict.explanation,
         scores=[_score(contest, name, kept) for name, kept in found if kept is not None],
-        student=_speed(contest.timings.student),
-        teacher=_speed(contest.timings.teacher),
+        student=telling.speed(contest.timings.student),
+        teacher=telling.speed(contest.timings.teacher),
         speedup=f"{contest.speedup:.3f}",
         student_parameters=contest.parameters.student,
         teacher_parameters=contest.parameters.teacher,
@@ -135,20 +135,9 @@ def _main_values(contest: Contest) -> "Pair[np.ndarray[Any, np.dtype[np.float64]
 
 def _score(contest: Contest, measure: str, kept: Retention) -> Score:
     results = contest.results
-    return Score(
-        measure=measure,
-        student=f"{results.student.values[measure].mean():.4f}",
-        teacher=f"{results.teacher.values[measure].mean():.4f}",
-        retention=f"{kept.value:.4f}",
-        retention_low=f"{kept.low:.4f}",
-        retention_high=f"{kept.high:.4f}",
-    )
-
-
-def _speed(timings: Timings) -> Speed:
-    return Speed(
-        p50_milliseconds=f"{1000 * timings.percentile(50):.3f}",
-        p95_milliseconds=f"{1000 * timings.percentile(95):.3f}",
-        p99_milliseconds=f"{1000 * timings.percentile(99):.3f}",
-        items_per_second=f"{timings.texts_per_second:.1f}",
+    return telling.score(
+        measure,
+        results.student.values[measure].mean(),
+        results.teacher.values[measure].mean(),
+        kept,
     )

@@ -52,18 +52,18 @@ class Result:
     """Measure → value for each query."""
 
 
-def load(prepared: Path, corpus: Corpus) -> Bench:
-    """Read the test split of what the prepare stage left.
+def load(prepared: Path, corpus: Corpus, split: str = "test") -> Bench:
+    """Read a split of what the prepare stage left.
 
-    corpus: whether test queries are searched in all documents or in those of the test split.
+    corpus: whether its queries are searched in all documents or in those of the split.
     """
     table = pq.read_table(prepared / "texts.parquet", columns=["text", "kind", "split"])
     kinds, splits = (np.array(table[name].to_pylist(), dtype=object) for name in ("kind", "split"))
     searched = kinds == "document"
     if corpus is Corpus.TEST:
-        searched &= splits == "test"
+        searched &= splits == split
     documents = np.flatnonzero(searched).astype(np.int64)
-    answers = pairs.load(prepared, "test").answers()
+    answers = pairs.load(prepared, split).answers()
     queries = np.array(sorted(answers), dtype=np.int64)
     row = {text: place for place, text in enumerate(documents.tolist())}
     relevant = {

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-Embed = Callable[[Sequence[str]], object]
-"""Embeds some texts in one go."""
+Embed = Callable[[Sequence[Any]], object]
+"""Embeds some texts, or orders some lists, in one go."""
 
 WARM_UP = 3
 """Calls of each model that are not counted."""
@@ -17,12 +18,14 @@ WARM_UP = 3
 class Workload:
     """What is timed."""
 
-    requests: Sequence[str]
-    """Texts that are sent one by one."""
-    batches: Sequence[Sequence[str]]
-    """Texts that are sent together."""
+    requests: Sequence[Any]
+    """Texts or lists that are sent one by one."""
+    batches: Sequence[Sequence[Any]]
+    """Those that are sent together."""
     rounds: int
     """How often all batches are sent."""
+    size: Callable[[Any], int] = lambda _: 1
+    """Documents of one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ def _rounds(
     models: Mapping[str, Embed], work: Workload, tell: Callable[[int], None]
 ) -> dict[str, list[float]]:
     """Texts per second of each round, by model."""
-    texts = sum(len(batch) for batch in work.batches)
+    texts = sum(work.size(one) for batch in work.batches for one in batch)
     paces: dict[str, list[float]] = {name: [] for name in models}
     for number in range(work.rounds):
         seconds = dict.fromkeys(models, 0.0)
@@ -88,7 +91,7 @@ def _rounds(
     return paces
 
 
-def _in_turn(models: Mapping[str, Embed], texts: Sequence[str], turn: int) -> dict[str, float]:
+def _in_turn(models: Mapping[str, Embed], texts: Sequence[Any], turn: int) -> dict[str, float]:
     """Seconds of one call of each model; who goes first changes with the turn."""
     names = list(models)
     shift = turn % len(names)

@@ -29,7 +29,9 @@ class Candidates:
     lengths: NDArray[np.int64]
     """Characters of query and document, [records, 2]."""
     scores: Scores
-    """Cosine of the teacher's embeddings, [records]."""
+    """The teacher's, [records]: cosine of its embeddings, or a reranker's raw score."""
+    confidences: Scores | None = None
+    """What minTeacherConfidence is compared with, [records]; the scores where None."""
 
 
 def reasons(candidates: Candidates, settings: Filter) -> list[str | None]:
@@ -42,12 +44,21 @@ def reasons(candidates: Candidates, settings: Filter) -> list[str | None]:
         _mark(found, _repeats(candidates), DUPLICATE)
     _mark(found, (candidates.lengths < settings.min_characters).any(axis=1), SHORT)
     _mark(found, (candidates.lengths > settings.max_characters).any(axis=1), LONG)
+    sure = candidates.scores if candidates.confidences is None else candidates.confidences
+    by_score(found, candidates.scores, sure, settings)
+    return found
+
+
+def by_score(found: list[str | None], scores: Scores, sure: Scores, settings: Filter) -> None:
+    """Mark in place what the teacher is unsure of, and the outliers of what is left then.
+
+    scores, sure: [records]; sure is what minTeacherConfidence is compared with.
+    """
     if settings.min_teacher_confidence is not None:
-        _mark(found, candidates.scores < settings.min_teacher_confidence, UNCERTAIN)
+        _mark(found, sure < settings.min_teacher_confidence, UNCERTAIN)
     if settings.outlier_deviations is not None:
         kept = np.array([reason is None for reason in found], dtype=bool)
-        _mark(found, _outliers(candidates.scores, kept, settings.outlier_deviations), OUTLIER)
-    return found
+        _mark(found, _outliers(scores, kept, settings.outlier_deviations), OUTLIER)
 
 
 def _mark(found: list[str | None], mask: NDArray[np.bool_], reason: str) -> None:

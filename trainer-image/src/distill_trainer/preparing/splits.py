@@ -6,6 +6,8 @@ from typing import Final
 
 from distill_api.sources import Splits
 
+from distill_trainer.preparing.near import loose
+
 TRAIN: Final = "train"
 VALIDATION: Final = "validation"
 TEST: Final = "test"
@@ -50,9 +52,10 @@ def connected(pairs: Iterable[tuple[int, int]]) -> list[int]:
 def leaks(rows: Sequence[tuple[str, str]], splits: Sequence[str]) -> list[bool]:
     """Tell for each record whether its query or document occurs in a split that goes before.
 
-    rows: normalised query and document. Groups that the data names may share texts; the test
-    keeps them, then validation.
+    rows: normalised query and document, compared by their words alone. Groups that the data names
+    may share texts; the test keeps them, then validation.
     """
+    rows = [(loose(query), loose(document)) for query, document in rows]
     rank = {TEST: 0, VALIDATION: 1, TRAIN: 2}
     first: dict[tuple[int, str], int] = {}
     for row, split in zip(rows, splits, strict=True):

@@ -9,14 +9,18 @@ from typing import Any, Final, Self
 
 from distill_api.status import EvaluationStatus, Lineage
 from distill_api.wire import Task
+from distill_common import graphs
 
 from distill_trainer import fingerprints
-from distill_trainer.publishing import model_card
+from distill_trainer.publishing import data_card, listing, model_card
+from distill_trainer.publishing.listing import Entry
 
 STUDENT: Final = "student"
 LINEAGE: Final = "lineage.json"
 EXTRAS: Final = ("report.html", "evaluation.json", "curves.jsonl", "data_card.json")
 """What earlier stages tell about the student; published where it is there."""
+SPEC: Final = ("teacher", "student", "data", "recipe", "training", "quantize", "evaluation")
+"""Parts of the spec that the lineage keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,8 @@ class Material:
     prepared: Path
     lineage: Lineage
     evaluation: EvaluationStatus | None
+    quantized: Path | None = None
+    """Output of the quantize stage, where there was one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +46,24 @@ class Bundle:
     """Of the weights alone: equal for equal training."""
     content_digest: str
     """Of the list of all files and their digests."""
-    size: int
-    """Bytes of all files."""
+    entries: tuple[Entry, ...]
+    """The files, sorted."""
 
     @classmethod
     def of(cls, folder: Path) -> Self:
         """Describe a folder as it is."""
-        return cls(
-            path=folder,
-            weights_digest=weights_digest(folder),
-            content_digest=fingerprints.tree_digest(folder),
-            size=sum(path.stat().st_size for path in fingerprints.visible_files(folder)),
-        )
+        entries = listing.entries(folder)
+        return cls(folder, weights_digest(folder), listing.digest(entries), entries)
 
     @property
-    def files(self) -> list[Path]:
-        """Return the files, sorted."""
-        return fingerprints.visible_files(self.path)
+    def size(self) -> int:
+        """Return the bytes of all files."""
+        return sum(entry.size for entry in self.entries)
+
+    @property
+    def listing(self) -> bytes:
+        """Return the list of the files, as it is published beside them."""
+        return listing.encode(self.entries, self.weights_digest)
 
 
 def assemble(material: Material, into: Path) -> Bundle:
@@ -69,9 +76,20 @@ def assemble(material: Material, into: Path) -> Bundle:
         for name in EXTRAS:
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, into / name)
+    if material.quantized is not None:
+        shutil.copytree(material.quantized / graphs.FOLDER, into / graphs.FOLDER)
+        shutil.copyfile(material.quantized / graphs.NOTE, into / graphs.NOTE)
     _write_json(into / LINEAGE, _lineage(material, weights_digest(into)))
-    card = model_card.render(material.task, material.lineage, material.evaluation, _data(material))
+    card = model_card.render(
+        material.task,
+        material.lineage,
+        material.evaluation,
+        _read(material.prepared / "data_card.json"),
+        {name: _read(into / f"{name}.json") for name in ("teaching", "quantization")},
+    )
     (into / "README.md").write_text(card, encoding="utf-8")
+    if data := _read(material.prepared / "data_card.json"):
+        (into / data_card.NAME).write_text(data_card.render(material.task, data), encoding="utf-8")
     return Bundle.of(into)
 
 
@@ -93,13 +111,14 @@ def _lineage(material: Material, weights: str) -> dict[str, Any]:
         "job": material.task.job.model_dump(by_alias=True),
         "spec": {
             name: fingerprints.of_model(getattr(spec, name))
-            for name in ("teacher", "student", "data", "recipe", "training", "evaluation")
+            for name in SPEC
+            if name != "quantize" or spec.quantize is not None
         },
     }
 
 
-def _data(material: Material) -> Mapping[str, Any]:
-    path = material.prepared / "data_card.json"
+def _read(path: Path) -> Mapping[str, Any]:
+    """Read a file of JSON; empty where an earlier stage left none."""
     if not path.is_file():
         return {}
     content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))

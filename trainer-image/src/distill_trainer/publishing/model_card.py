@@ -6,6 +6,8 @@ from typing import Any
 
 import jinja2
 import yaml
+from distill_api.recipe import Component
+from distill_api.sources import StudentArchitecture
 from distill_api.status import EvaluationStatus, Lineage
 from distill_api.wire import Task
 
@@ -17,8 +19,14 @@ def render(
     lineage: Lineage,
     evaluation: EvaluationStatus | None,
     data: Mapping[str, Any],
+    notes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
-    """Write the card. data: the data card of the prepare stage."""
+    """Write the card.
+
+    data: the data card of the prepare stage. notes: `teaching`, how prompts of what writes are
+    written down, and `quantization`, what making the student smaller cost.
+    """
+    found = notes or {}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         undefined=jinja2.StrictUndefined,
@@ -28,8 +36,14 @@ def render(
         autoescape=False,  # noqa: S701 - Markdown for people, not HTML
     )
     spec = task.spec
+    generator = spec.component is Component.GENERATOR
     return environment.get_template(TEMPLATE).render(
         name=task.job.name,
+        generator=generator,
+        reranker=_reranker(task),
+        transform=_transform(task),
+        teaching=found.get("teaching", {}),
+        quantization=found.get("quantization", {}),
         teacher=_teacher(task),
         student=_yaml(spec.student),
         recipe=_yaml(spec.recipe),
@@ -39,6 +53,20 @@ def render(
         evaluation=evaluation,
         data=data,
     )
+
+
+def _reranker(task: Task) -> str:
+    """Return the architecture of a reranker; nothing for another component."""
+    if task.spec.component is not Component.RERANKER:
+        return ""
+    return task.spec.student.architecture or StudentArchitecture.BI_ENCODER
+
+
+def _transform(task: Task) -> str:
+    """Return the architecture of a query transform; nothing for another component."""
+    if task.spec.component is not Component.QUERY_TRANSFORM:
+        return ""
+    return task.spec.student.architecture or StudentArchitecture.CAUSAL
 
 
 def _teacher(task: Task) -> str:

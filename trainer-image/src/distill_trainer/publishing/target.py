@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from distill_trainer.publishing.bundle import Bundle
 from distill_trainer.secrets import Secrets
+from distill_trainer.storage import Folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,9 @@ class Parcel:
     secrets: Secrets
     volumes: Path
     scratch: Path
+    notes: Folder
+    """Survives the pod: how far uploads are that were broken off."""
+    now: datetime
     tell: Callable[[int, int], None] = lambda _done, _total: None
     """Called with bytes done and in all."""
 
@@ -31,3 +36,7 @@ class Published:
     uri: str
     digest: str
     media_type: str | None = None
+    signature: str | None = None
+    """Where its signature is."""
+    removed: str | None = None
+    """A sentence on what retention removed."""

@@ -1,47 +1,129 @@
 """Publishes to an OCI registry: an image that container runtimes mount and that oras pulls."""
 
-import hashlib
-import io
 import json
 import platform
-from collections.abc import Callable, Mapping
-from typing import IO, Any, Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from distill_api.names import Reason
-from distill_api.outcome import OciTarget
+from distill_api.targets import OciTarget
 from distill_common import registry
-from distill_common.registry import Client, Reference, RegistryError
+from distill_common.registry import Client, RegistryError
 
 from distill_trainer.errors import BadInput, TrainerError, TryAgain
+from distill_trainer.publishing import history, manifests, signing, uploading
 from distill_trainer.publishing import layer as layers
+from distill_trainer.publishing.history import Edition
 from distill_trainer.publishing.layer import Layer
+from distill_trainer.publishing.manifests import CONFIG_TYPE, MANIFEST_TYPE, digest_of, encode
+from distill_trainer.publishing.signing import Key
 from distill_trainer.publishing.target import Parcel, Published
+from distill_trainer.publishing.uploading import Blob, Uploader
 from distill_trainer.sources.oci import docker_config
 
 ARTIFACT_TYPE: Final = "application/vnd.kubedistill.model.v1+json"
-MANIFEST_TYPE: Final = "application/vnd.oci.image.manifest.v1+json"
-CONFIG_TYPE: Final = "application/vnd.oci.image.config.v1+json"
 ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-def publish(target: OciTarget, parcel: Parcel) -> Published:
-    """Push the bundle; pushing it again changes nothing. Raises BadInput or TryAgain."""
+def publish(target: OciTarget, parcel: Parcel, known: str | None = None) -> Published:
+    """Push the bundle; pushing it again changes nothing. Raises BadInput or TryAgain.
+
+    known: digest of the manifest where an attempt before has published it already.
+    """
     parcel.secrets.require(target.secret_ref)
+    key = _key(target, parcel)
     parcel.scratch.mkdir(parents=True, exist_ok=True)
-    layer = layers.write(parcel.bundle.path, parcel.scratch / "layer.tar.gz")
-    config = encode(image_config(layer))
-    manifest = encode(image_manifest(layer, config, parcel.annotations))
-    reference = registry.parse(f"{target.repository}:{target.tag or parcel.tag}")
+    where = registry.parse(f"{target.repository}:{target.tag or parcel.tag}")
     with docker_config(parcel.secrets, target.secret_ref) as login:
-        client = Client(reference.host, plain_http=target.plain_http, config=login.path)
+        client = Client(where.host, plain_http=target.plain_http, config=login.path)
+        uploader = Uploader(client, where, parcel.notes, parcel.tell, uploading.CHUNK)
         try:
-            _push(client, reference, (layer, config, manifest), parcel.tell)
+            return _published(target, parcel, uploader, key, known)
         except RegistryError as error:
             raise classify(target, error) from error
-        finally:
-            layer.path.unlink()
+
+
+def _published(
+    target: OciTarget, parcel: Parcel, uploader: Uploader, key: Key | None, known: str | None
+) -> Published:
+    client, where = uploader.client, uploader.reference
+    tag = where.tag or parcel.tag
+    manifest = manifests.get(client, where, tag) if known else None
+    if manifest is None or digest_of(manifest) != known:
+        manifest = _pushed(parcel, uploader)
     digest = digest_of(manifest)
-    return Published(f"oci://{reference.name}:{reference.tag}@{digest}", digest, ARTIFACT_TYPE)
+    # The signature before the tag, so that nobody finds an unsigned student by its name.
+    signature = _sign(uploader, key, digest) if key else None
+    manifests.put(client, where, tag, manifest, MANIFEST_TYPE)
+    # What the registry gives back, by tag, has to be what was sent.
+    stored = manifests.resolve(client, where, tag)
+    if stored != digest:
+        raise RegistryError(0, f"the registry stored {stored} instead of {digest}")
+    removed = None
+    if target.retention is not None:
+        new = Edition(digest, len(manifest), tag, parcel.now)
+        removed = history.retain(client, where, target.retention, new)
+    return Published(
+        f"oci://{where.name}:{tag}@{digest}", digest, ARTIFACT_TYPE, signature, removed
+    )
+
+
+def _pushed(parcel: Parcel, uploader: Uploader) -> bytes:
+    """Push layer, configuration and manifest without a tag; returns the manifest."""
+    layer = layers.write(parcel.bundle.path, parcel.scratch / "layer.tar.gz")
+    try:
+        config = encode(image_config(layer))
+        manifest = encode(image_manifest(layer, config, parcel.annotations))
+        blobs = (
+            Blob(layer.digest, layer.size, layer.path),
+            Blob(digest_of(config), len(config), content=config),
+        )
+        for blob in blobs:
+            uploader.upload(blob)
+            if not uploader.has(blob):
+                raise RegistryError(0, f"the registry does not hold blob {blob.digest} whole")
+    finally:
+        layer.path.unlink()
+    digest = digest_of(manifest)
+    manifests.put(uploader.client, uploader.reference, digest, manifest, MANIFEST_TYPE)
+    return manifest
+
+
+def _key(target: OciTarget, parcel: Parcel) -> Key | None:
+    """Return the key to sign with, before anything is sent; None where nothing is signed."""
+    if target.sign is None:
+        return None
+    ref = target.sign.secret_ref
+    pem, password = (
+        parcel.secrets.read(ref, signing.KEY),
+        parcel.secrets.find(ref, signing.PASSWORD),
+    )
+    try:
+        return signing.load(pem, password)
+    except signing.BadKey as error:
+        raise signing.unusable(ref.name, error) from error
+
+
+def _sign(uploader: Uploader, key: Key, digest: str) -> str:
+    """Add our signature to those that the manifest has; returns where they are."""
+    client, where = uploader.client, uploader.reference
+    tag = signing.tag(digest)
+    payload = signing.payload(where.name, digest)
+    signed = signing.layer(digest_of(payload), len(payload), signing.sign(key, payload))
+    before = json.loads(manifests.get(client, where, tag) or b"{}").get("layers") or []
+    if signed not in before:
+        found = [*before, signed]
+        config = encode(signing.config(found))
+        uploader.upload(Blob(signed["digest"], len(payload), content=payload))
+        uploader.upload(Blob(digest_of(config), len(config), content=config))
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": {"mediaType": CONFIG_TYPE, "digest": digest_of(config), "size": len(config)},
+            "layers": found,
+        }
+        manifests.put(client, where, tag, encode(manifest), MANIFEST_TYPE)
+    return f"oci://{where.name}:{tag}"
 
 
 def image_config(layer: Layer) -> dict[str, Any]:
@@ -79,72 +161,6 @@ def image_manifest(layer: Layer, config: bytes, annotations: Mapping[str, str]) 
         ],
         "annotations": dict(annotations),
     }
-
-
-def encode(content: Mapping[str, Any]) -> bytes:
-    """Write JSON in one form only, since its bytes are digested."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-
-
-def digest_of(content: bytes) -> str:
-    """Return the sha256 digest in OCI's notation."""
-    return "sha256:" + hashlib.sha256(content).hexdigest()
-
-
-def _push(
-    client: Client,
-    reference: Reference,
-    parts: tuple[Layer, bytes, bytes],
-    tell: Callable[[int, int], None],
-) -> None:
-    layer, config, manifest = parts
-    with layer.path.open("rb") as file:
-        _upload(client, reference, layer.digest, (Told(file, layer.size, tell), layer.size))
-    _upload(client, reference, digest_of(config), (io.BytesIO(config), len(config)))
-    base = f"{client.prefix}://{reference.host}/v2/{reference.repository}/manifests"
-    headers = {"Content-Type": MANIFEST_TYPE}
-    registry.check(
-        client.do_request(f"{base}/{reference.tag}", "PUT", data=manifest, headers=headers)
-    )
-    # What the registry gives back, by tag, has to be what was sent.
-    _, stored = registry.manifest(client, reference)
-    if stored != digest_of(manifest):
-        raise RegistryError(0, f"the registry stored {stored} instead of {digest_of(manifest)}")
-
-
-def _upload(client: Client, reference: Reference, digest: str, content: tuple[Any, int]) -> None:
-    """Upload a blob unless the registry has it."""
-    base = f"{client.prefix}://{reference.host}/v2/{reference.repository}/blobs"
-    if client.do_request(f"{base}/{digest}", "HEAD").ok:
-        return
-    data, size = content
-    begun = client.do_request(f"{base}/uploads/", "POST", headers={"Content-Length": "0"})
-    registry.check(begun)
-    place = client._get_location(begun, reference.container)  # noqa: SLF001 - oras's own helper
-    separator = "&" if "?" in place else "?"
-    headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-    url = f"{place}{separator}digest={digest}"
-    registry.check(client.do_request(url, "PUT", data=data, headers=headers))
-
-
-class Told:
-    """A file that is read by an upload and tells how far it is."""
-
-    def __init__(self, file: IO[bytes], size: int, tell: Callable[[int, int], None]) -> None:
-        self._file, self._size, self._tell = file, size, tell
-
-    def __len__(self) -> int:
-        return self._size
-
-    def read(self, count: int = -1) -> bytes:
-        """Read and tell."""
-        content = self._file.read(count)
-        self._tell(self._file.tell(), self._size)
-        return content
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go back to the start, for a request that is sent again."""
-        return self._file.seek(offset, whence)
 
 
 def classify(target: OciTarget, error: RegistryError) -> TrainerError:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jinja2
 
-from distill_trainer.report import pictures
+from distill_trainer.report import data_section, pictures, sweep_section
 from distill_trainer.report.material import WORDS, Material
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -22,7 +22,12 @@ def render(material: Material) -> str:
     )
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
-        m=material, status=material.status, words=WORDS, pictures=_pictures(material)
+        m=material,
+        status=material.status,
+        words=WORDS,
+        pictures=_pictures(material),
+        data=data_section.render(material.card),
+        sweep=sweep_section.render(material.trained),
     )
 
 

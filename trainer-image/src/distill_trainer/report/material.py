@@ -14,6 +14,7 @@ from distill_api.wire import Task
 from distill_trainer import fingerprints
 from distill_trainer.measures import contest
 from distill_trainer.measures.contest import Contest, Pair
+from distill_trainer.quantizing import note
 
 SHOWN_MISTAKES = 20
 EXCERPT = 240
@@ -37,6 +38,8 @@ class Folders:
 
     prepared: Path
     trained: Path
+    quantized: Path | None = None
+    """Where the student that is published was made smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,10 @@ class Material:
     lineage: Mapping[str, str]
     recipe: str
     """Student, losses and training as YAML."""
+    trained: Path
+    """Output of the train stage, where a sweep has left its trials."""
+    quantization: Mapping[str, Any]
+    """What the quantize stage measured; empty where there was none."""
 
 
 def gather(task: Task, folders: Folders, found: Contest, status: EvaluationStatus) -> Material:
@@ -73,15 +80,18 @@ def gather(task: Task, folders: Folders, found: Contest, status: EvaluationStatu
         curve=[json.loads(line) for line in lines],
         latencies=Pair(found.timings.student.latencies, found.timings.teacher.latencies),
         widths=dict(sorted(found.widths.items())),
-        mistakes=[_excerpts(contest.described(found, mistake)) for mistake in shown],
+        mistakes=[excerpts(contest.described(found, mistake)) for mistake in shown],
         regressions=int(contest.facts(found)["regressions"]),
         card=json.loads((prepared / "data_card.json").read_text()),
-        lineage=_lineage(task, told),
-        recipe=_recipe(task),
+        lineage=lineage(task, told),
+        recipe=recipe(task),
+        trained=trained,
+        quantization=note.read(folders.quantized),
     )
 
 
-def _lineage(task: Task, prepared: Mapping[str, Any]) -> dict[str, str]:
+def lineage(task: Task, prepared: Mapping[str, Any]) -> dict[str, str]:
+    """Say what the student is made from, in words."""
     made = fingerprints.lineage(task, {name: prepared[name] for name in ("teacher", "data")})
     return {
         "Teacher": made.teacher,
@@ -92,7 +102,7 @@ def _lineage(task: Task, prepared: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _recipe(task: Task) -> str:
+def recipe(task: Task) -> str:
     """Write student, losses and training as they stand in the object."""
     parts = {name: getattr(task.spec, name) for name in ("student", "recipe", "training")}
     plain = {
@@ -102,7 +112,8 @@ def _recipe(task: Task) -> str:
     return str(yaml.safe_dump(plain, sort_keys=False, width=90))
 
 
-def _excerpts(mistake: Mapping[str, Any]) -> dict[str, Any]:
+def excerpts(mistake: Mapping[str, Any]) -> dict[str, Any]:
+    """Cut the texts of a described mistake to what is shown."""
     return {
         name: _excerpt(value) if isinstance(value, str) else value
         for name, value in mistake.items()

@@ -35,7 +35,7 @@ STYLE: Any = {
 }
 
 
-def learning_curve(curve: Sequence[Mapping[str, Any]]) -> str:
+def learning_curve(curve: Sequence[Mapping[str, Any]], validated: str = "nDCG@10") -> str:
     """Loss above, validation below, by optimiser step."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 1.5 * HEIGHT))
@@ -47,9 +47,31 @@ def learning_curve(curve: Sequence[Mapping[str, Any]]) -> str:
         scores = [(p["step"], p["validation"]) for p in curve if "validation" in p]
         if scores:
             below.plot(*zip(*scores, strict=True), color=STUDENT, marker="o", markersize=4)
-        below.set_ylabel("validation nDCG@10")
+        below.set_ylabel(f"validation {validated}")
         below.set_xlabel("optimiser step")
-        return _svg(figure, "curve")
+        return svg(figure, "curve")
+
+
+def sweep(trials: Sequence[Mapping[str, Any]], best: int | None) -> str:
+    """Draw the validation score of each trial, with the best so far as a line."""
+    shown = [(t["number"], t["score"], t["state"]) for t in trials if t["score"] is not None]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, HEIGHT))
+        axes = figure.subplots()
+        for state, marker in (("Complete", "o"), ("Pruned", "x")):
+            points = [(number, score) for number, score, own in shown if own == state]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker, color=STUDENT, label=state.lower())
+        numbers = [number for number, *_ in shown]
+        leading: Any = np.maximum.accumulate([score for _, score, _ in shown]) if shown else []
+        axes.plot(numbers, leading, color=TEACHER, linewidth=1, label="best so far")
+        for number, score, _ in shown:
+            if number == best:
+                axes.annotate("best", (number, score), (0, 6), textcoords="offset points")
+        axes.set_xlabel("trial")
+        axes.set_ylabel("validation")
+        axes.legend()
+        return svg(figure, "sweep")
 
 
 def quality(status: EvaluationStatus, names: Mapping[str, str]) -> str:
@@ -69,7 +91,7 @@ def quality(status: EvaluationStatus, names: Mapping[str, str]) -> str:
         axes.set_ylim(0, 1.12)
         _values(axes, [*zip(place - 0.2, teacher, strict=True)])
         axes.legend(ncols=2, loc="upper left")
-        return _svg(figure, "quality")
+        return svg(figure, "quality")
 
 
 def latency(latencies: Pair[tuple[float, ...]]) -> str:
@@ -95,7 +117,7 @@ def latency(latencies: Pair[tuple[float, ...]]) -> str:
         axes.set_xlabel("milliseconds of one request")
         axes.set_ylabel("share answered")
         axes.legend(loc="lower right")
-        return _svg(figure, "latency")
+        return svg(figure, "latency")
 
 
 def throughput(status: EvaluationStatus) -> str:
@@ -109,7 +131,7 @@ def throughput(status: EvaluationStatus) -> str:
             axes.text(value, place, f" {value:,.0f}", va="center", color=INK)
         axes.set_xlim(0, 1.15 * max(pace))
         axes.set_xlabel("documents per second")
-        return _svg(figure, "throughput")
+        return svg(figure, "throughput")
 
 
 def widths(scores: Mapping[int, float]) -> str:
@@ -124,7 +146,7 @@ def widths(scores: Mapping[int, float]) -> str:
         axes.set_ylim(0, 1.05)
         axes.set_xlabel("dimensions kept")
         axes.set_ylabel("nDCG@10")
-        return _svg(figure, "widths")
+        return svg(figure, "widths")
 
 
 def _values(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
@@ -132,7 +154,7 @@ def _values(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
         axes.text(x, y + 0.01, f"{y:.2f}", ha="center", va="bottom", fontsize=8, color=INK)
 
 
-def _svg(figure: Figure, name: str) -> str:
+def svg(figure: Figure, name: str) -> str:
     """Draw to SVG text without prologue; equal pictures give equal text."""
     text = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):

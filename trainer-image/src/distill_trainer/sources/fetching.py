@@ -11,6 +11,7 @@ from distill_api.sources import DataSource, ModelSource
 
 from distill_trainer import fingerprints
 from distill_trainer.context import Context
+from distill_trainer.publishing import listing
 from distill_trainer.sources import models
 from distill_trainer.sources.request import Fetched, Request, Role
 
@@ -36,7 +37,13 @@ def fetch(request: Request) -> Fetched:
     run: Fetch = module.fetch
     request.secrets.require(request.secret)
     log.info("fetching %s %s", request.role.name.lower(), request.uri.partition("?")[0])
-    return run(request)
+    fetched = run(request)
+    # What kubedistill has published carries the digests of its files; a hub gives a part of them.
+    if fetched.path.is_dir() and (
+        wrong := listing.damage(fetched.path, whole=request.scheme != "hf")
+    ):
+        raise request.damaged(wrong)
+    return fetched
 
 
 def fetch_model(context: Context, source: ModelSource, role: Role = Role.STUDENT) -> Fetched:
@@ -45,9 +52,9 @@ def fetch_model(context: Context, source: ModelSource, role: Role = Role.STUDENT
     return Fetched(models.checked(fetched.path, source, role), fetched.digest)
 
 
-def fetch_data(context: Context, source: DataSource) -> Fetched:
-    """Fetch the data: a file, or a folder of files."""
-    return _once(context, source, Role.DATA)
+def fetch_data(context: Context, source: DataSource, role: Role = Role.DATA) -> Fetched:
+    """Fetch the data, or a sample of production's: a file, or a folder of files."""
+    return _once(context, source, role)
 
 
 def _once(context: Context, source: ModelSource | DataSource, role: Role) -> Fetched:

@@ -1,4 +1,4 @@
-"""Sources on the Hugging Face hub: `hf://organisation/name`, at a revision."""
+"""Sources on the Hugging Face hub: `hf://organisation/name[@revision]`."""
 
 from pathlib import Path
 
@@ -16,16 +16,17 @@ def fetch(request: Request) -> Fetched:
     from huggingface_hub import snapshot_download
 
     token = request.secrets.read(request.secret, "token") if request.secret else None
-    repository = request.uri.removeprefix("hf://").strip("/")
-    kind = "dataset" if request.role is Role.DATA else "model"
+    repository, _, pinned = request.uri.removeprefix("hf://").strip("/").partition("@")
+    data = request.role in {Role.DATA, Role.PRODUCTION}
+    kind = "dataset" if data else "model"
     try:
         folder = snapshot_download(
             repository,
             repo_type=kind,
-            revision=request.revision,
+            revision=request.revision or pinned or None,
             token=token,
             local_dir=request.into,
-            allow_patterns=None if request.role is Role.DATA else MODEL_FILES,
+            allow_patterns=None if data else MODEL_FILES,
         )
     except Exception as error:
         raise classify(request, error) from error

@@ -7,6 +7,7 @@ from typing import Any
 from distill_trainer import fingerprints
 from distill_trainer.context import store_options
 from distill_trainer.errors import TrainerError, last_line
+from distill_trainer.publishing import listing, to_store
 from distill_trainer.sources import archives
 from distill_trainer.sources.request import Fetched, Request
 
@@ -18,8 +19,9 @@ def fetch(request: Request) -> Fetched:
     options = store_options(request.secrets, request.secret, request.uri)
     try:
         filesystem, root = fsspec.core.url_to_fs(request.uri, **options)
-        listing: Mapping[str, Mapping[str, Any]] = filesystem.find(root, detail=True)
-        path = _download(filesystem, root.rstrip("/"), listing, request) if listing else None
+        root = _pointed(filesystem, root.rstrip("/"))
+        found: Mapping[str, Mapping[str, Any]] = filesystem.find(root, detail=True)
+        path = _download(filesystem, root, found, request) if found else None
     except TrainerError:
         raise
     except Exception as error:
@@ -29,19 +31,28 @@ def fetch(request: Request) -> Fetched:
     return Fetched(path, fingerprints.tree_digest(path))
 
 
+def _pointed(filesystem: Any, root: str) -> str:
+    """Return the folder of the newest student that was published to a prefix, or the prefix."""
+    try:
+        folder = to_store.pointed(filesystem.cat_file(f"{root}/{listing.NAME}"))
+    except (FileNotFoundError, PermissionError):
+        return root  # a store without leave to list hides what is absent
+    return f"{root}/{folder}" if folder else root
+
+
 def _download(
-    filesystem: Any, root: str, listing: Mapping[str, Mapping[str, Any]], request: Request
+    filesystem: Any, root: str, found: Mapping[str, Mapping[str, Any]], request: Request
 ) -> Path:
-    total = sum(int(info["size"]) for info in listing.values())
+    total = sum(int(info["size"]) for info in found.values())
     done = 0
-    for name, info in sorted(listing.items()):
+    for name, info in sorted(found.items()):
         relative = name.removeprefix(root).lstrip("/") or name.rpartition("/")[2]
         target = request.into / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         filesystem.get_file(name, str(target))
         done += int(info["size"])
         request.tell(done, total)
-    if list(listing) == [root]:
+    if list(found) == [root]:
         return _single(request.into / root.rpartition("/")[2], request.into)
     return request.into
 

@@ -6,16 +6,42 @@ from pathlib import Path
 from distill_api.names import Reason
 from distill_api.sources import Columns, DataFormat
 from distill_common import rows
-from distill_common.rows import Record
+from distill_common.rows import Question, Record, Search
 
 from distill_trainer.errors import BadInput
 
-__all__ = ["Record", "read"]
+__all__ = ["Question", "Record", "Search", "queries", "questions", "read", "searches"]
 
 
 def read(path: Path, kind: DataFormat, columns: Columns) -> Iterator[Record | None]:
     """Yield the records in a fixed order; None for a row without text. Raises BadInput."""
     try:
         yield from rows.read(path, kind, columns)
+    except rows.BadRows as error:
+        raise BadInput(Reason.BAD_DATA, str(error)) from error
+
+
+def questions(path: Path, kind: DataFormat, columns: Columns) -> Iterator[Question | None]:
+    """Yield a generator's questions likewise; None for a row without question or context."""
+    try:
+        yield from rows.read_questions(path, kind, columns)
+    except rows.BadRows as error:
+        raise BadInput(Reason.BAD_DATA, str(error)) from error
+
+
+def searches(path: Path, kind: DataFormat, columns: Columns) -> Iterator[Search | None]:
+    """Yield a query transform's searches likewise; None for a row without a document's text."""
+    try:
+        yield from rows.read_searches(path, kind, columns)
+    except rows.BadRows as error:
+        raise BadInput(Reason.BAD_DATA, str(error)) from error
+
+
+def queries(
+    path: Path, kind: DataFormat, columns: Columns
+) -> Iterator[tuple[str, str | None] | None]:
+    """Yield query and group of each row of a sample of traffic; None for a row without query."""
+    try:
+        yield from rows.read_queries(path, kind, columns)
     except rows.BadRows as error:
         raise BadInput(Reason.BAD_DATA, str(error)) from error

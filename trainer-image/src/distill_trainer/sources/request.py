@@ -19,12 +19,14 @@ class Role(StrEnum):
     TEACHER = "teacher.model"
     STUDENT = "student.model"
     DATA = "data.source"
+    PRODUCTION = "data.productionSample"
 
 
 REASONS = {
     Role.TEACHER: Reason.TEACHER_UNREACHABLE,
     Role.STUDENT: Reason.TEACHER_UNREACHABLE,
     Role.DATA: Reason.DATA_UNREACHABLE,
+    Role.PRODUCTION: Reason.DATA_UNREACHABLE,
 }
 
 
@@ -63,6 +65,15 @@ class Request:
             REASONS[self.role],
             f"spec.{self.role}.uri {shown(self.uri)} could not be reached: {detail}. Check that"
             " the server runs and that the pods may connect to it",
+        )
+
+    def damaged(self, detail: str) -> BadInput:
+        """Return the failure of something that is not as it was published."""
+        reason = Reason.BAD_DATA if self.role in {Role.DATA, Role.PRODUCTION} else Reason.BAD_MODEL
+        return BadInput(
+            reason,
+            f"spec.{self.role}.uri {shown(self.uri)} is not as it was published: {detail}. Publish"
+            " it again, or name another place, and create the job again",
         )
 
     def refused(self, detail: str) -> TrainerError:

@@ -2,11 +2,13 @@
 
 import shutil
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Final
 
 from distill_api.names import Reason, Stage
-from distill_api.outcome import GateAction, Target
-from distill_api.status import Artifact, EvaluationStatus
+from distill_api.outcome import GateAction
+from distill_api.recipe import Component
+from distill_api.status import Artifact, EvaluationStatus, Publication
 from distill_api.wire import Report, Task
 
 from distill_trainer import fingerprints
@@ -14,12 +16,20 @@ from distill_trainer.artifacts import Output
 from distill_trainer.context import Context
 from distill_trainer.errors import BadInput
 from distill_trainer.publishing import bundle as bundles
-from distill_trainer.publishing import to_folder, to_oci
+from distill_trainer.publishing import delivery
 from distill_trainer.publishing.bundle import Bundle, Material
 from distill_trainer.publishing.target import Parcel, Published
+from distill_trainer.sources.request import shown
+from distill_trainer.workspace import Draft
 
 TAG_LIMIT: Final = 128
 ARTIFACT: Final = "artifact.json"
+DESCRIPTIONS: Final = {
+    Component.EMBEDDING: "Embedding model distilled by kubedistill",
+    Component.RERANKER: "Reranker distilled by kubedistill",
+    Component.GENERATOR: "Language model distilled by kubedistill",
+    Component.QUERY_TRANSFORM: "Query transformer distilled by kubedistill",
+}
 
 
 def run(context: Context) -> Report:
@@ -35,14 +45,18 @@ def run(context: Context) -> Report:
         return done.reused()
     material = _material(context, trained, evaluated, evaluation)
     bundle = _assemble(context, material)
-    parcel = _parcel(context, bundle, material)
-    places = [deliver(target, parcel) for target in context.task.spec.publish]
-    artifact = _artifact(places, bundle, material)
     draft = context.workspace.draft(Stage.PUBLISH, fingerprint)
+    parcel = _parcel(context, bundle, material, draft)
+    found = delivery.deliver(context.task.spec.publish, parcel)
+    shutil.rmtree(bundle.path)
+    if failure := delivery.failure(found):
+        raise failure
+    places = [one.published for one in found if one.published is not None]
+    artifact = _artifact(places, bundle, material)
     content = artifact.model_dump_json(by_alias=True, indent=1)
     draft.folder.write(ARTIFACT, content.encode())
-    shutil.rmtree(bundle.path)
-    return draft.commit(_report(fingerprint, artifact, bundle), inputs=trained.inputs)
+    report = _report(fingerprint, artifact, bundle, [one.publication for one in found])
+    return draft.commit(report, inputs=trained.inputs, leave_out=[delivery.NOTES])
 
 
 def _check_verdict(task: Task, evaluation: EvaluationStatus | None) -> None:
@@ -60,9 +74,11 @@ def _material(
 ) -> Material:
     prepared = context.workspace.output(Stage.PREPARE)
     lineage = trained.manifest.report.lineage
+    smaller = context.workspace.output(Stage.QUANTIZE) if context.task.spec.quantize else None
     return Material(
         task=context.task,
         trained=trained.path,
+        quantized=smaller.path if smaller else None,
         evaluated=evaluated.path,
         prepared=prepared.path,
         lineage=lineage or fingerprints.lineage(context.task, prepared.inputs),
@@ -77,7 +93,7 @@ def _assemble(context: Context, material: Material) -> Bundle:
     return bundles.assemble(material, folder)
 
 
-def _parcel(context: Context, bundle: Bundle, material: Material) -> Parcel:
+def _parcel(context: Context, bundle: Bundle, material: Material, draft: Draft) -> Parcel:
     def tell(done: int, total: int) -> None:
         context.progress.tell(done, total, {"megabytes": round(done / 1e6, 1)}, "publish")
         context.check_stop()
@@ -89,6 +105,8 @@ def _parcel(context: Context, bundle: Bundle, material: Material) -> Parcel:
         secrets=context.secrets,
         volumes=context.volumes,
         scratch=context.scratch / "publish",
+        notes=draft.folder.child(delivery.NOTES),
+        now=datetime.now(UTC).replace(microsecond=0),
         tell=tell,
     )
 
@@ -98,30 +116,37 @@ def annotations(material: Material, bundle: Bundle) -> Mapping[str, str]:
     lineage = material.lineage
     found = {
         "org.opencontainers.image.title": material.task.job.name,
-        "org.opencontainers.image.description": "Embedding model distilled by kubedistill",
+        "org.opencontainers.image.description": DESCRIPTIONS[material.task.spec.component],
         "io.kubedistill.weights": bundle.weights_digest,
         "io.kubedistill.teacher": lineage.teacher,
         "io.kubedistill.data": lineage.data,
         "io.kubedistill.recipe": lineage.recipe,
         "io.kubedistill.version": lineage.code_version,
+        "io.kubedistill.seed": str(lineage.seed),
+        "io.kubedistill.job": f"{material.task.job.namespace}/{material.task.job.name}",
+        "io.kubedistill.job.uid": material.task.job.uid,
+        **_base(material),
     }
     if material.evaluation is not None:
         found["io.kubedistill.verdict"] = material.evaluation.verdict
     return found
 
 
-def deliver(target: Target, parcel: Parcel) -> Published:
-    """Publish to one target."""
-    if target.oci is not None:
-        return to_oci.publish(target.oci, parcel)
-    if target.s3 is not None:
-        return to_folder.publish_uri(target.s3, parcel)
-    if target.pvc is not None:
-        return to_folder.publish_volume(target.pvc, parcel)
-    raise BadInput(
-        Reason.BAD_RECIPE,
-        "publish.huggingFace is not available in this release yet: publish to oci, s3 or pvc",
-    )
+def _base(material: Material) -> Mapping[str, str]:
+    """Return what the student was made from: a model of its own, or its teacher."""
+    spec = material.task.spec
+    source = spec.student.model or spec.teacher.model
+    if source is None:
+        return {}
+    name, _, digest = shown(source.uri).partition("@")
+    if spec.student.model is None:
+        digest = material.lineage.teacher
+    known = {"digest": digest} if digest.startswith(fingerprints.PREFIX) else {}
+    found = {f"io.kubedistill.base.{key}": value for key, value in {"name": name, **known}.items()}
+    if name.startswith("oci://"):
+        image = {"name": name.removeprefix("oci://"), **known}
+        found |= {f"org.opencontainers.image.base.{key}": value for key, value in image.items()}
+    return found
 
 
 def _artifact(places: list[Published], bundle: Bundle, material: Material) -> Artifact:
@@ -132,19 +157,22 @@ def _artifact(places: list[Published], bundle: Bundle, material: Material) -> Ar
         weights_digest=bundle.weights_digest,
         size_bytes=bundle.size,
         media_type=first.media_type,
-        formats=["safetensors"],
+        formats=["safetensors", *(["onnx-int8"] if material.quantized else [])],
         also=[place.uri for place in others],
         lineage=material.lineage,
     )
 
 
-def _report(fingerprint: str, artifact: Artifact, bundle: Bundle) -> Report:
+def _report(
+    fingerprint: str, artifact: Artifact, bundle: Bundle, publications: list[Publication]
+) -> Report:
     return Report(
         stage=Stage.PUBLISH,
         outcome="Done",
         fingerprint=fingerprint,
         summary=f"{artifact.uri} ({artifact.size_bytes / 1e6:.1f} MB)"[:400],
         artifact=artifact,
+        publications=publications,
         lineage=artifact.lineage,
-        facts={"targets": str(1 + len(artifact.also)), "files": str(len(bundle.files))},
+        facts={"targets": str(1 + len(artifact.also)), "files": str(len(bundle.entries))},
     )

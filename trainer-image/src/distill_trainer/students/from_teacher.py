@@ -46,15 +46,8 @@ def cut(teacher: SentenceTransformer, wanted: FromTeacher) -> SentenceTransforme
 def _cut_body(body: PreTrainedModel, wanted: FromTeacher) -> PreTrainedModel:
     """Make the encoder with fewer layers and smaller widths."""
     config = body.config
-    layers = _layers(body)
-    _refuse_missing_layers(wanted.keep_layers, layers)
+    smaller = fewer_layers(body, wanted.keep_layers)
     weights = slicing.keep_layers(body.state_dict(), wanted.keep_layers)
-    smaller = type(config).from_dict(config.to_dict())
-    smaller.num_hidden_layers = len(wanted.keep_layers)
-    for dropout in DROPOUTS & set(smaller.to_dict()):
-        setattr(smaller, dropout, 0.0)
-    if getattr(smaller, "layer_types", None):
-        smaller.layer_types = [config.layer_types[layer] for layer in wanted.keep_layers]
     if wanted.hidden_size or wanted.intermediate_size:
         now, then = _widths(config, wanted)
         weights = slicing.narrow(weights, now, then)
@@ -63,6 +56,22 @@ def _cut_body(body: PreTrainedModel, wanted: FromTeacher) -> PreTrainedModel:
     made: PreTrainedModel = AutoModel.from_config(smaller, dtype=torch.float32)
     made.load_state_dict({name: weight.float() for name, weight in weights.items()})
     return made
+
+
+def fewer_layers(body: PreTrainedModel, kept: Sequence[int]) -> PretrainedConfig:
+    """Return the configuration of a model that keeps some layers, without dropout.
+
+    Raises BadInput where it cannot be cut or a layer is not there.
+    """
+    config = body.config
+    _refuse_missing_layers(kept, _layers(body))
+    smaller: PretrainedConfig = type(config).from_dict(config.to_dict())
+    smaller.num_hidden_layers = len(kept)
+    for dropout in (DROPOUTS | {"classifier_dropout"}) & set(smaller.to_dict()):
+        setattr(smaller, dropout, 0.0)
+    if getattr(smaller, "layer_types", None):
+        smaller.layer_types = [config.layer_types[layer] for layer in kept]
+    return smaller
 
 
 def _layers(body: PreTrainedModel) -> int:

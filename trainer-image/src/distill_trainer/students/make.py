@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from distill_api.names import Reason
@@ -26,7 +27,7 @@ def make(
     student = from_teacher.cut(loaded, wanted.from_teacher) if wanted.from_teacher else loaded
     if wanted.embedding_dimension is not None:
         head.add(student, wanted.embedding_dimension, seed=seed)
-    _set_length(student, max_length)
+    set_length(student, max_length)
     student.prompts = {"query": prompts.query, "document": prompts.document}
     return student
 
@@ -49,7 +50,7 @@ def load(folder: Path, *, trust: bool = False) -> SentenceTransformer:
         ) from error
 
 
-def save(student: SentenceTransformer, folder: Path) -> None:
+def save(student: Any, folder: Path) -> None:
     """Write a plain sentence-transformers folder: safetensors, tokenizer, modules.json."""
     folder.mkdir(parents=True, exist_ok=True)
     student.save(str(folder), create_model_card=False, safe_serialization=True)
@@ -72,7 +73,7 @@ def sizes(student: SentenceTransformer) -> Mapping[str, int]:
     }
 
 
-def _set_length(student: SentenceTransformer, max_length: int | None) -> None:
+def set_length(student: Any, max_length: int | None) -> None:
     """Set the longest input in tokens; refuses more than the positions allow."""
     if max_length is None:
         return

@@ -1,8 +1,8 @@
-"""A teacher behind an OpenAI-compatible server, asked for embeddings over HTTP."""
+"""A teacher behind an OpenAI-compatible server, asked over HTTP."""
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -48,43 +48,26 @@ class Budget:
             )
 
 
-class EndpointTeacher:
-    """Sends batches with bounded concurrency and rate; gives embeddings in the texts' order."""
+class Server:
+    """An OpenAI-compatible server: asked with bounded rate, patience and budget."""
 
-    max_length: int | None = None
-
-    def __init__(
-        self, endpoint: Endpoint, key: str | None, batch_size: int, budget: Budget
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, key: str | None, budget: Budget) -> None:
         self.endpoint = endpoint
-        self.batch_size = batch_size
         self.budget = budget
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.Client(headers=headers, timeout=endpoint.timeout_seconds)
-        self._pool = ThreadPoolExecutor(endpoint.max_concurrency)
+        self.pool = ThreadPoolExecutor(endpoint.max_concurrency)
+        """As many threads as requests may be under way at once."""
         self._pace = Pacer(endpoint.requests_per_minute)
 
-    def embed(self, texts: Sequence[str], *, prompt: str, tell: Tell | None = None) -> Embedded:
-        """Embed texts; raises TryAgain or BadInput as the server's answers mean."""
-        batches = [
-            [prompt + text for text in texts[start : start + self.batch_size]]
-            for start in range(0, len(texts), self.batch_size)
-        ]
-        rows: list[Any] = []
-        tokens = 0
-        for batch, (vectors, used) in zip(batches, self._pool.map(self._ask, batches), strict=True):
-            rows.append(vectors)
-            tokens += used
-            if tell is not None:
-                tell(len(batch), used)
-        return Embedded(np.concatenate(rows), tokens)
+    def ask[T](
+        self, path: str, body: dict[str, Any], read: Callable[[Any], tuple[T, int]]
+    ) -> tuple[T, int]:
+        """Post a body; return what `read` makes of the answer, and the tokens it cost.
 
-    def close(self) -> None:
-        """Close connections."""
-        self._pool.shutdown(cancel_futures=True)
-        self._client.close()
-
-    def _ask(self, batch: list[str]) -> tuple[Any, int]:
+        read: raises ValueError, KeyError or TypeError where the answer is none. Raises TryAgain or
+        BadInput as the server's answers mean.
+        """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(Busy),
             stop=tenacity.stop_after_attempt(ATTEMPTS),
@@ -92,7 +75,7 @@ class EndpointTeacher:
             reraise=True,
         )
         try:
-            return retrying(self._once, batch)
+            return retrying(self._once, path, body, read)
         except Busy as error:
             raise TryAgain(
                 Reason.TEACHER_UNREACHABLE,
@@ -100,25 +83,28 @@ class EndpointTeacher:
                 f" {error}. Check that it runs, or lower teacher.endpoint.maxConcurrency",
             ) from error
 
-    def _once(self, batch: list[str]) -> tuple[Any, int]:
+    def close(self) -> None:
+        """Close connections."""
+        self.pool.shutdown(cancel_futures=True)
+        self._client.close()
+
+    def _once[T](
+        self, path: str, body: dict[str, Any], read: Callable[[Any], tuple[T, int]]
+    ) -> tuple[T, int]:
         self.budget.check()
         self._pace.wait()
-        body: dict[str, Any] = {
-            "model": self.endpoint.model,
-            "input": batch,
-            "encoding_format": "float",
-        }
-        if self.endpoint.dimension is not None:
-            body["dimensions"] = self.endpoint.dimension
-        url = f"{self.endpoint.url.rstrip('/')}/embeddings"
         try:
-            response = self._client.post(url, json=body)
+            response = self._client.post(f"{self.endpoint.url.rstrip('/')}/{path}", json=body)
         except httpx.TransportError as error:
             raise Busy(last_line(error), None) from error
         self._check(response)
-        vectors, tokens = self._parse(response, len(batch))
+        try:
+            found, tokens = read(response.json())
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            detail = str(error) if type(error) is ValueError else last_line(error)
+            raise self.strange(path, detail) from error
         self.budget.spent += tokens
-        return vectors, tokens
+        return found, tokens
 
     def _check(self, response: httpx.Response) -> None:
         if response.is_success:
@@ -139,27 +125,68 @@ class EndpointTeacher:
             " the model allows",
         )
 
-    def _parse(self, response: httpx.Response, count: int) -> tuple[Any, int]:
-        try:
-            answer = response.json()
-            rows = sorted(answer["data"], key=lambda row: row["index"])
-            vectors = np.asarray([row["embedding"] for row in rows], dtype=np.float32)
-            tokens = int((answer.get("usage") or {}).get("total_tokens", 0))
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._strange(last_line(error)) from error
-        if vectors.ndim != 2 or len(vectors) != count:
-            raise self._strange(f"{len(vectors)} embeddings for {count} texts")
-        wanted = self.endpoint.dimension
-        if wanted is not None and vectors.shape[1] != wanted:
-            raise self._strange(f"width {vectors.shape[1]} instead of dimension {wanted}")
-        return vectors, tokens
-
-    def _strange(self, detail: str) -> BadInput:
+    def strange(self, path: str, detail: str) -> BadInput:
+        """Return the failure of a server that answers in a way that we do not know."""
         return BadInput(
             Reason.TEACHER_UNREACHABLE,
-            f"The teacher at {self.endpoint.url} does not answer like /v1/embeddings: {detail}."
+            f"The teacher at {self.endpoint.url} does not answer like /v1/{path}: {detail}."
             " Check teacher.endpoint.url, model and dimension",
         )
+
+
+class EndpointTeacher:
+    """Sends batches with bounded concurrency and rate; gives embeddings in the texts' order."""
+
+    max_length: int | None = None
+
+    def __init__(
+        self, endpoint: Endpoint, key: str | None, batch_size: int, budget: Budget
+    ) -> None:
+        self.endpoint = endpoint
+        self.batch_size = batch_size
+        self.budget = budget
+        self._server = Server(endpoint, key, budget)
+
+    def embed(self, texts: Sequence[str], *, prompt: str, tell: Tell | None = None) -> Embedded:
+        """Embed texts; raises TryAgain or BadInput as the server's answers mean."""
+        batches = [
+            [prompt + text for text in texts[start : start + self.batch_size]]
+            for start in range(0, len(texts), self.batch_size)
+        ]
+        rows: list[Any] = []
+        tokens = 0
+        answers = self._server.pool.map(self._ask, batches)
+        for batch, (vectors, used) in zip(batches, answers, strict=True):
+            rows.append(vectors)
+            tokens += used
+            if tell is not None:
+                tell(len(batch), used)
+        return Embedded(np.concatenate(rows), tokens)
+
+    def close(self) -> None:
+        """Close connections."""
+        self._server.close()
+
+    def _ask(self, batch: list[str]) -> tuple[Any, int]:
+        body: dict[str, Any] = {
+            "model": self.endpoint.model,
+            "input": batch,
+            "encoding_format": "float",
+        }
+        if self.endpoint.dimension is not None:
+            body["dimensions"] = self.endpoint.dimension
+        return self._server.ask("embeddings", body, lambda answer: self._parse(answer, len(batch)))
+
+    def _parse(self, answer: Any, count: int) -> tuple[Any, int]:
+        rows = sorted(answer["data"], key=lambda row: row["index"])
+        vectors = np.asarray([row["embedding"] for row in rows], dtype=np.float32)
+        tokens = int((answer.get("usage") or {}).get("total_tokens", 0))
+        if vectors.ndim != 2 or len(vectors) != count:
+            raise ValueError(f"{len(vectors)} embeddings for {count} texts")
+        wanted = self.endpoint.dimension
+        if wanted is not None and vectors.shape[1] != wanted:
+            raise ValueError(f"width {vectors.shape[1]} instead of dimension {wanted}")
+        return vectors, tokens
 
 
 class Pacer:

@@ -1,7 +1,6 @@
-"""Everything that one training needs, gathered and checked before the first step."""
+"""The course of an embedding student, gathered and checked before the first step."""
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,22 @@ from distill_api.sources import Prompts
 from distill_api.training import Precision, Training
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
-from distill_trainer.training import batches, checks, encode, pairs, projections, tokens, validation
+from distill_trainer.distributed.strategy import Strategy
+from distill_trainer.losses.weighted import Loss, embedding_loss
+from distill_trainer.training import (
+    batches,
+    checks,
+    encode,
+    optimiser,
+    pairs,
+    projections,
+    runtime,
+    tokens,
+    validation,
+)
+from distill_trainer.training.course import Learnt, bound, planned
 from distill_trainer.training.encode import Encoder
 
 FIT_SAMPLE = 2048
@@ -31,8 +43,8 @@ class Lesson:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """A student, what it learns from, and how long."""
+class EmbeddingCourse:
+    """An embedding student, what it learns from, and how long; a Course of the loop."""
 
     lesson: Lesson
     encoder: Encoder
@@ -41,30 +53,69 @@ class Course:
     """[texts, teacher width]: cached embeddings, row = text id."""
     validation: validation.Validation
     projections: projections.Projections
-    """Empty of knowledge until fit_projections or a checkpoint fills them."""
+    """Empty of knowledge until begin or a checkpoint fills them."""
+
+    @property
+    def training(self) -> Training:
+        """The spec's settings of the training."""
+        return self.lesson.training
+
+    @property
+    def student(self) -> SentenceTransformer:
+        """What is trained and kept."""
+        return self.encoder.student
+
+    @property
+    def helpers(self) -> nn.Module:
+        """The projections that the losses use."""
+        return self.projections
 
     @property
     def steps(self) -> int:
         """Optimiser steps in all."""
-        training = self.lesson.training
-        if training.max_steps is not None:
-            return training.max_steps
-        return max(math.ceil((training.epochs or 1) * len(self.source.pairs) / self.source.size), 1)
+        return planned(self.training, len(self.source.pairs))
 
     @property
     def max_rows(self) -> int | None:
         """Texts of one forward pass where microBatchSize bounds them, else None."""
-        micro, batch = self.lesson.training.micro_batch_size, self.source.size
-        if micro is None or micro >= batch:
-            return None
-        per_record = 2 + (self.source.pairs.negatives.shape[1] if self.source.with_negatives else 0)
-        return micro * per_record
+        negatives = self.source.pairs.negatives.shape[1] if self.source.with_negatives else 0
+        return bound(self.training, 2 + int(negatives))
 
     def targets(self, texts: NDArray[np.int64]) -> Tensor:
         """Teacher embeddings of texts: float32 [texts, teacher width]."""
         return torch.from_numpy(np.asarray(self.teacher[texts])).to(self.encoder.device)
 
-    def fit_projections(self) -> None:
+    def shared(self, strategy: Strategy) -> "EmbeddingCourse":
+        """Return the course for one of several processes that train the student together."""
+        return replace(self, encoder=replace(self.encoder, strategy=strategy))
+
+    def optimiser(self) -> torch.optim.AdamW:
+        """Make AdamW over the student and its projections.
+
+        Linear layers that follow the pooling learn at the projections' rate, as they are new.
+        """
+        return optimiser.of_student(self.student, self.projections, self.training.optimizer)
+
+    def learn(self, step: int) -> Learnt:
+        """Add the gradients of a step's batch; its examples are records and lone documents."""
+        batch = self.source.batch(step, self.encoder.device)
+        targets, projected = self.targets(batch.texts), self.projections.by_width()
+        losses: list[Loss] = []
+
+        def loss_of(embeddings: Tensor) -> Tensor:
+            recipe = self.lesson.recipe
+            losses.append(embedding_loss(recipe, embeddings, targets, batch.rows, projected))
+            return losses[-1].total
+
+        encode.backward(self.encoder, batch.texts, loss_of, self.max_rows)
+        parts = {name: float(part) for name, part in losses[0].parts.items()}
+        return Learnt(float(losses[0].total.detach()), parts, batch.examples)
+
+    def score(self) -> float:
+        """Mean nDCG@10 of the validation's queries."""
+        return self.validation.score(self.encoder)
+
+    def begin(self) -> None:
         """Give the projections their first values, from a fixed sample of the training texts."""
         if not len(self.projections):
             return
@@ -82,7 +133,7 @@ def gather(
     *,
     device: torch.device,
     cache: Path | None = None,
-) -> Course:
+) -> EmbeddingCourse:
     """Make a course of what the prepare stage left in a folder.
 
     cache: where token ids are kept for an attempt that goes on; made in memory when None.
@@ -94,14 +145,13 @@ def gather(
     width = _width(student)
     checks.recipe_fits(recipe, training, train, width)
     checks.teacher_teaches(recipe, teacher, train, seed=training.seed)
-    texts = pq.read_table(prepared / "texts.parquet", columns=["text", "kind"]).to_pydict()
-    ids = _tokens(student, texts["text"], _prompts(texts["kind"], lesson.prompts), cache)
-    documents = np.flatnonzero(np.array(texts["kind"]) == "document").astype(np.int64)
+    ids = tokens.of_prepared(student, prepared, lesson.prompts, cache)
+    kinds = pq.read_table(prepared / "texts.parquet", columns=["kind"])["kind"].to_pylist()
+    documents = np.flatnonzero(np.array(kinds) == "document").astype(np.int64)
     to_teacher = bool(recipe.mse or recipe.cosine or recipe.teacher_contrastive)
-    if training.freeze_embeddings:
-        freeze_embeddings(student)
+    runtime.spare(student[0].auto_model, training)
     needed = projections.widths(recipe, width, teacher.shape[1])
-    return Course(
+    return EmbeddingCourse(
         lesson=lesson,
         encoder=_encoder(student.to(device), ids, device, training.precision),
         source=batches.Source(
@@ -133,28 +183,7 @@ def _encoder(
     )
 
 
-def freeze_embeddings(student: SentenceTransformer) -> None:
-    """Leave the word embeddings as they are."""
-    student[0].auto_model.get_input_embeddings().weight.requires_grad_(False)
-
-
 def _width(student: SentenceTransformer) -> int:
     width = student.get_embedding_dimension()
     assert width is not None
     return int(width)
-
-
-def _prompts(kinds: list[str], prompts: Prompts) -> list[str]:
-    return [prompts.query if kind == "query" else prompts.document for kind in kinds]
-
-
-def _tokens(
-    student: SentenceTransformer, texts: list[str], prompts: list[str], cache: Path | None
-) -> tokens.Tokens:
-    """Token ids of all texts, from the cache where an earlier attempt has left them."""
-    if cache is not None and cache.exists():
-        return tokens.load(cache)
-    made = tokens.tokenise(student, texts, prompts)
-    if cache is not None:
-        tokens.save(made, cache)
-    return made

@@ -6,15 +6,18 @@ of micro-batches is a pure function of the lengths; every text is embedded exact
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.losses.gradcache import RandContext
-from torch import Tensor
+from torch import Tensor, nn
 
+from distill_trainer.distributed import dealing
+from distill_trainer.distributed.strategy import Alone, Strategy, evaluating
+from distill_trainer.losses.reduction import wide
 from distill_trainer.training.tokens import Tokens
 
 Ids = NDArray[np.int64]
@@ -37,13 +40,13 @@ class Encoder:
     bfloat16: bool = False
     """Run the forward pass in bfloat16; weights and losses stay in float32."""
     max_tokens: int = MAX_TOKENS
+    strategy: Strategy = field(default_factory=Alone)
+    """How several processes train the student."""
 
     def forward(self, texts: Ids) -> Tensor:
         """Embed a few texts in one pass: float32 [texts, width]."""
-        with self._precision():
-            features = self.student(self.tokens.padded(texts, self.device))
-        embeddings: Tensor = features["sentence_embedding"].float()
-        return embeddings
+        features = self.tokens.padded(texts, self.device)
+        return self.run(lambda student: wide(student(features)["sentence_embedding"]))
 
     def embed(self, texts: Ids, max_rows: int = MAX_ROWS) -> Tensor:
         """Embed many texts with gradient, all micro-batches alive at once: [texts, width]."""
@@ -51,15 +54,20 @@ class Encoder:
         embedded = torch.cat([self.forward(texts[part]) for part in parts])
         return embedded.index_select(0, _inverse(parts).to(self.device))
 
-    @torch.no_grad()
     def evaluate(self, texts: Ids) -> Tensor:
         """Embed many texts as the finished student would, without dropout: [texts, width]."""
-        training = self.student.training
-        self.student.eval()
-        try:
+        with evaluating(self.strategy.taught(self.student)):
             return self.embed(texts)
-        finally:
-            self.student.train(training)
+
+    def run(self, forward: Callable[[nn.Module], Tensor]) -> Tensor:
+        """Call forward with what is trained, in the precision that was asked for."""
+
+        def precisely(student: nn.Module) -> Tensor:
+            # Within the call: DeepSpeed switches off what was switched on around it.
+            with self._precision():
+                return forward(student)
+
+        return self.strategy.run(self.student, precisely)
 
     def _precision(self) -> AbstractContextManager[object]:
         if not self.bfloat16:
@@ -93,6 +101,9 @@ def backward(
     embedded twice with the same dropout, and only one is in memory. Both give the same gradient,
     contrastive losses over the whole batch included.
     """
+    if encoder.strategy.world.size > 1 or not isinstance(encoder.strategy, Alone):
+        _backward_together(encoder, texts, loss, max_rows)
+        return
     if max_rows is None:
         torch.autograd.backward(loss(encoder.embed(texts)))
         return
@@ -112,6 +123,58 @@ def backward(
         with state:
             again = encoder.forward(texts[part])
         torch.autograd.backward(again, gradient)
+
+
+def _backward_together(
+    encoder: Encoder, texts: Ids, loss: Callable[[Tensor], Tensor], max_rows: int | None
+) -> None:
+    """Do the same where each process embeds its part of the texts.
+
+    Every process computes the loss from all embeddings, negatives of the other processes
+    included, and needs only the gradient of its own rows: nothing but embeddings and the
+    gradients of weights travels. One pass is not repeated; of several only the values are kept.
+    """
+    strategy, world = encoder.strategy, encoder.strategy.world
+    shares = dealing.deal(encoder.tokens.lengths[texts], world.size, max_rows)
+    own = shares[world.rank]
+    passes = [texts[own.places[part]] for part in own.parts]
+    counts = [len(share.places) for share in shares]
+    order = torch.from_numpy(dealing.order(shares)).to(encoder.device)
+
+    def gradient(values: Tensor) -> Tensor:
+        leaf = world.rows(values[: counts[world.rank]], counts).requires_grad_()
+        torch.autograd.backward(loss(leaf.index_select(0, order)))
+        assert leaf.grad is not None
+        # The strategy takes the mean over the processes; the sum is wanted.
+        return torch.split(leaf.grad, counts)[world.rank] * world.size
+
+    if len(passes) == 1:
+        with strategy.part(last=True):
+            output = encoder.forward(_some(passes[0], texts))
+            strategy.backward(output, _padded(gradient(output), output))
+        return
+    states: list[RandContext] = []
+    values: list[Tensor] = []
+    with torch.no_grad():
+        for one in passes:
+            states.append(RandContext())
+            values.append(encoder.forward(_some(one, texts))[: len(one)])
+    slices = torch.split(gradient(torch.cat(values)), [len(one) for one in passes])
+    for number, (one, state, part) in enumerate(zip(passes, states, slices, strict=True)):
+        with strategy.part(last=number == len(passes) - 1):
+            with state:
+                output = encoder.forward(_some(one, texts))
+            strategy.backward(output, _padded(part, output))
+
+
+def _some(chosen: Ids, texts: Ids) -> Ids:
+    """Embed a text all the same where a pass has none: the others wait in every layer."""
+    return chosen if len(chosen) else texts[:1]
+
+
+def _padded(gradient: Tensor, output: Tensor) -> Tensor:
+    """Gradient of a pass; zero where it only keeps step."""
+    return gradient if len(gradient) else torch.zeros_like(output)
 
 
 def _inverse(parts: list[Ids]) -> Tensor:

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from distill_api.names import Reason
-from torch import Tensor
 
-from distill_trainer.errors import BadInput, TryAgain
-from distill_trainer.losses.weighted import Loss, embedding_loss
-from distill_trainer.training import encode, optimiser
+from distill_trainer.distributed import chance
+from distill_trainer.distributed.strategy import Alone, Strategy
+from distill_trainer.errors import BadInput, PeerLost, TryAgain
+from distill_trainer.training import optimiser
 from distill_trainer.training.checkpoints import Parts, Standing, Store
-from distill_trainer.training.courses import Course
+from distill_trainer.training.course import Course
 
 CURVE_POINTS = 500
 """Steps recorded in the learning curve, spread evenly."""
@@ -30,72 +30,72 @@ class Watch:
     """Asked after each step whether the pod has to go."""
 
 
-def train(course: Course, store: Store, watch: Watch) -> Standing:
+def train(course: Course, store: Store, watch: Watch, strategy: Strategy | None = None) -> Standing:
     """Train course's student to the end, from the last checkpoint where there is one.
 
     Leaves the weights of the best validation in the student. The same course, seed and number of
     threads give the same weights, bit for bit on a CPU, wherever it was interrupted.
+    strategy: how several processes train it, the one that the course was made with.
     Raises TryAgain after a checkpoint when watch.stop says so, BadInput when training diverges.
     """
-    student = course.encoder.student
-    adamw = optimiser.build(student, course.projections, course.lesson.training.optimizer)
-    parts = Parts(student, course.projections, adamw)
-    standing = _begin(course, store, parts)
-    student.train()
+    strategy = strategy or Alone()
+    world = strategy.world
+    parts, standing = _begin(course, store, strategy)
+    strategy.taught(course.student).train()
     while standing.step < course.steps and not standing.stopped_early:
         began = time.monotonic()
         recorded = _step(course, parts, standing.step)
         standing.step += 1
         recorded["examplesPerSecond"] = recorded.pop("examples") / (time.monotonic() - began)
         _after(course, store, parts, standing, recorded)
-        _tell(course, store, standing, watch, recorded)
-        if watch.stop() and standing.step < course.steps:
-            _leave(store, parts, standing, course.steps)
-    student.load_state_dict(store.student_weights(standing.best_step))
-    student.eval()
+        if world.first:
+            _tell(course, store, standing, watch, recorded)
+        stop = watch.stop()
+        if world.anyone(flag=stop) and standing.step < course.steps:
+            _leave(store, parts, standing, course.steps, asked=stop)
+    strategy.finish()
+    store.restore_student(course.student, standing.best_step, world)
+    course.student.eval()
     return standing
 
 
-def _begin(course: Course, store: Store, parts: Parts) -> Standing:
+def _begin(course: Course, store: Store, strategy: Strategy) -> tuple[Parts, Standing]:
     """Go on from the last complete checkpoint, or start with the seed."""
-    done = store.steps()
-    if done:
-        return store.restore(parts, done[-1])
-    torch.manual_seed(course.lesson.training.seed)
-    course.fit_projections()
-    untrained = course.validation.score(course.encoder)
-    return Standing(curve=[{"step": 0, "validation": untrained}])
+    world = strategy.world
+    done = world.told(store.steps())
+    standing = Standing()
+    kept = store.read(done[-1], world) if done else None
+    if kept is None:
+        torch.manual_seed(course.training.seed)
+        course.begin()
+        standing.curve.append({"step": 0, "validation": world.told(course.score())})
+    else:
+        kept.set_weights(course.student, course.helpers)
+    adamw = course.optimiser()
+    trained = strategy.wrap(course.student, course.helpers, adamw)
+    parts = Parts(trained, course.helpers, adamw, strategy)
+    return parts, kept.set_rest(parts) if kept is not None else standing
 
 
 def _step(course: Course, parts: Parts, step: int) -> dict[str, Any]:
     """Do one optimiser step, counted from 0; return what the learning curve records."""
-    optimizer = course.lesson.training.optimizer
+    optimizer = course.training.optimizer
     factor = optimiser.learning_rate_factor(step, course.steps, optimizer)
     rate = optimiser.set_learning_rate(parts.adamw, factor)
-    batch = course.source.batch(step, course.encoder.device)
-    targets, projections = course.targets(batch.texts), course.projections.by_width()
-    losses: list[Loss] = []
-
-    def loss_of(embeddings: Tensor) -> Tensor:
-        losses.append(
-            embedding_loss(course.lesson.recipe, embeddings, targets, batch.rows, projections)
-        )
-        return losses[-1].total
-
     parts.adamw.zero_grad(set_to_none=True)
-    encode.backward(course.encoder, batch.texts, loss_of, course.max_rows)
-    trained = [p for group in parts.adamw.param_groups for p in group["params"]]
-    norm = float(torch.nn.utils.clip_grad_norm_(trained, optimizer.max_gradient_norm or math.inf))
-    value = float(losses[0].total.detach())
-    _refuse_divergence(step + 1, value, norm, rate)
-    parts.adamw.step()
+    chance.settle(parts.strategy.world, course.training.seed, step)
+    learnt = course.learn(step)
+    norm = parts.strategy.clip(parts.adamw, optimizer.max_gradient_norm or math.inf)
+    _refuse_divergence(step + 1, learnt.loss, norm, rate)
+    parts.strategy.step(parts.adamw)
     return {
         "step": step + 1,
-        "loss": value,
-        "parts": {name: float(part) for name, part in losses[0].parts.items()},
+        "loss": learnt.loss,
+        "parts": learnt.parts,
         "learningRate": rate,
         "gradientNorm": norm,
-        "examples": batch.examples,
+        "examples": learnt.examples,
+        **learnt.told,
     }
 
 
@@ -114,11 +114,12 @@ def _after(
     course: Course, store: Store, parts: Parts, standing: Standing, recorded: dict[str, Any]
 ) -> None:
     """Validate, record and checkpoint, each when it is due."""
-    training = course.lesson.training
+    training = course.training
     last = standing.step == course.steps
     improved = False
     if last or standing.step % (training.validation_steps or training.checkpoint_steps) == 0:
-        recorded["validation"] = course.validation.score(course.encoder)
+        # One process's number for all: what depends on it must be decided alike everywhere.
+        recorded["validation"] = parts.strategy.world.told(course.score())
         improved = _weigh(course, standing, recorded["validation"])
     every = max(course.steps // CURVE_POINTS, 1)
     if "validation" in recorded or standing.step == 1 or standing.step % every == 0:
@@ -129,7 +130,7 @@ def _after(
 
 def _weigh(course: Course, standing: Standing, score: float) -> bool:
     """Compare a validation score with the best so far; True when it is the best now."""
-    stopping = course.lesson.training.early_stopping
+    stopping = course.training.early_stopping
     needed = stopping.min_improvement if stopping else 0.0
     best = standing.best_score
     counts = best is None or score > best + needed
@@ -158,10 +159,12 @@ def _tell(
     watch.tell(standing.step, course.steps, metrics)
 
 
-def _leave(store: Store, parts: Parts, standing: Standing, steps: int) -> None:
-    """Write a checkpoint, then end this attempt."""
-    if standing.step not in store.steps():
+def _leave(store: Store, parts: Parts, standing: Standing, steps: int, *, asked: bool) -> None:
+    """Write a checkpoint, then end this attempt. asked: this pod has to go, not only another."""
+    if standing.step not in parts.strategy.world.told(store.steps()):
         store.save(parts, standing)
+    if not asked:
+        raise PeerLost("Another pod", f"it was asked to stop at step {standing.step} of {steps}")
     raise TryAgain(
         Reason.EVICTED,
         f"the pod was asked to stop at step {standing.step} of {steps}; a checkpoint was written"

@@ -1,7 +1,7 @@
 """AdamW, its parameter groups and its learning rate, a pure function of the step."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from distill_api.training import Optimizer, Schedule
@@ -34,24 +34,34 @@ def projection_learning_rate(optimizer: Optimizer) -> float:
     return optimizer.projection_learning_rate or NEW_LAYER_FACTOR * optimizer.learning_rate
 
 
-def build(student: nn.Module, projections: nn.Module, optimizer: Optimizer) -> torch.optim.AdamW:
-    """Make AdamW over everything that is trained; each group keeps its peak as `peak`.
+def build(
+    body: Sequence[nn.Parameter], new: Sequence[nn.Parameter], optimizer: Optimizer
+) -> torch.optim.AdamW:
+    """Make AdamW; each group keeps its peak learning rate as `peak`.
 
-    Offsets and layer norms are not decayed. Linear layers that follow the pooling, and the
-    projections of the loss, learn at the projections' rate.
+    body: the student's own weights. new: layers that start from nothing, which learn at the
+    projections' rate. Offsets and layer norms are not decayed.
     """
-    trained = [(name, p) for name, p in student.named_parameters() if p.requires_grad]
-    body = [p for name, p in trained if name.startswith("0.")]
-    heads = [p for name, p in trained if not name.startswith("0.")] + list(projections.parameters())
     groups = [
         *_groups(body, optimizer.learning_rate, optimizer.weight_decay),
-        *_groups(heads, projection_learning_rate(optimizer), optimizer.weight_decay),
+        *_groups(new, projection_learning_rate(optimizer), optimizer.weight_decay),
     ]
     return torch.optim.AdamW(groups, fused=True)
 
 
+def of_student(student: nn.Module, helpers: nn.Module, optimizer: Optimizer) -> torch.optim.AdamW:
+    """Make AdamW for a chain of modules whose first is the encoder; what follows it is new.
+
+    helpers: what is trained beside the student, new as well.
+    """
+    trained = [(name, p) for name, p in student.named_parameters() if p.requires_grad]
+    body = [p for name, p in trained if name.startswith("0.")]
+    heads = [p for name, p in trained if not name.startswith("0.")]
+    return build(body, [*heads, *helpers.parameters()], optimizer)
+
+
 def _groups(
-    parameters: Iterable[nn.Parameter], peak: float, decay: float
+    parameters: Sequence[nn.Parameter], peak: float, decay: float
 ) -> list[dict[str, object]]:
     matrices = [p for p in parameters if p.dim() >= 2]
     vectors = [p for p in parameters if p.dim() < 2]

@@ -3,6 +3,8 @@
 import os
 
 import torch
+from distill_api.training import Precision, Training
+from transformers import PreTrainedModel
 
 
 def settle(threads: int, gpus: int = 0) -> torch.device:
@@ -17,4 +19,27 @@ def settle(threads: int, gpus: int = 0) -> torch.device:
     torch.use_deterministic_algorithms(True)
     # Adam's moments of rarely seen words decay into denormals, which a CPU computes slowly.
     torch.set_flush_denormal(True)
-    return torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+    if not gpus or not torch.cuda.is_available():
+        return torch.device("cpu")
+    # Before anything is put there: each of a pod's processes has an accelerator of its own.
+    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cuda")
+
+
+def checkpoint_activations(model: PreTrainedModel) -> None:
+    """Compute the activations of each layer again in the backward pass."""
+    # The reentrant kind needs inputs with a gradient, which token ids have not.
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def spare(model: PreTrainedModel, training: Training) -> None:
+    """Freeze the word embeddings, and keep no activations, where the spec asks for it."""
+    if training.freeze_embeddings:
+        model.get_input_embeddings().weight.requires_grad_(False)
+    if training.gradient_checkpointing:
+        checkpoint_activations(model)
+
+
+def dtype(precision: Precision) -> torch.dtype:
+    """Return the number format of forward and backward pass."""
+    return torch.bfloat16 if precision is Precision.BFLOAT16 else torch.float32

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
+from distill_api.sources import Prompts
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
@@ -62,6 +64,20 @@ def tokenise(student: SentenceTransformer, texts: Sequence[str], prompts: Sequen
         raise ValueError("the student's tokenizer leaves nothing of a text: check the tokenizer")
     pad = student.tokenizer.pad_token_id
     return Tokens(np.concatenate(rows), np.concatenate([[0], np.cumsum(lengths)]), int(pad or 0))
+
+
+def of_prepared(
+    student: SentenceTransformer, prepared: Path, prompts: Prompts, cache: Path | None
+) -> Tokens:
+    """Tokenise the texts of a prepared folder, unless an earlier attempt has left them in cache."""
+    if cache is not None and cache.exists():
+        return load(cache)
+    table = pq.read_table(prepared / "texts.parquet", columns=["text", "kind"]).to_pydict()
+    before = [prompts.query if kind == "query" else prompts.document for kind in table["kind"]]
+    made = tokenise(student, table["text"], before)
+    if cache is not None:
+        save(made, cache)
+    return made
 
 
 def save(tokens: Tokens, path: Path) -> None:

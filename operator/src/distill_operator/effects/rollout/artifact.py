@@ -44,11 +44,19 @@ def of_job(body: Manifest) -> ObservedArtifact:
         )
     return ObservedArtifact(
         uri=best,
-        digest=_digest(best, published),
+        digest=_digest(best, status),
         plain_http=_plain(body, best),
         teacher_uri=((body["spec"].get("teacher") or {}).get("model") or {}).get("uri"),
+        job=name,
+        scores=_scores(status),
         **_cost(status),
     )
+
+
+def _scores(status: dict[str, Any]) -> dict[str, float]:
+    """Return the student's scores in the job's evaluation, by measure."""
+    told = (status.get("evaluation") or {}).get("scores") or ()
+    return {entry["measure"]: float(entry["student"]) for entry in told}
 
 
 def _cost(status: dict[str, Any]) -> dict[str, Any]:
@@ -70,10 +78,13 @@ def _nothing(name: str, status: dict[str, Any]) -> ObservedArtifact:
     return ObservedArtifact(problem=f"DistillationJob {name} has not published its student yet")
 
 
-def _digest(uri: str, published: dict[str, Any]) -> str:
-    """Return the digest of a place: an OCI reference has its own."""
+def _digest(uri: str, status: dict[str, Any]) -> str:
+    """Return the digest of a place: an OCI reference has its own, and so has each publication."""
     _, at, digest = uri.partition("@")
-    return digest if at else str(published["digest"])
+    if at:
+        return digest
+    known = {told.get("uri"): told.get("digest") for told in status.get("publications") or ()}
+    return str(known.get(uri) or status["artifact"]["digest"])
 
 
 def _plain(body: Manifest, uri: str) -> bool:

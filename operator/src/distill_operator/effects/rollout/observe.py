@@ -19,13 +19,17 @@ from distill_operator.effects.kinds import (
 from distill_operator.effects.rollout import arms, route
 from distill_operator.effects.store import Store, uid
 from distill_operator.plan.model import Manifest
-from distill_operator.plan.rollout.model import OtherRollout
+from distill_operator.plan.rollout.model import OtherRollout, PreviousStudent
+from distill_operator.plan.rollout.phases import Phase
 from distill_operator.plan.rollout.resolve import child
 from distill_operator.plan.rollout.rollout import ObservedRollout
 from distill_operator.render.order import Owner
 
 type Concerns = Callable[[Manifest, Manifest], bool]
 """Tells whether a rollout (first) depends on an object (second)."""
+type Previous = Mapping[str, PreviousStudent]
+PROMOTED: Final = (Phase.PROMOTED, Phase.COMPLETED)
+"""Phases of a rollout whose student serves all users."""
 
 
 def rollout(body: Manifest) -> ObservedRollout:
@@ -49,6 +53,38 @@ def others(body: Manifest, store: Store) -> tuple[OtherRollout, ...]:
         )
         for other in store.all(DISTILLED_ROLLOUT)
         if uid(other) != uid(body) and _same_place(body, other) and _same_rule(body, other)
+    )
+
+
+def previous(spec: DistilledModelRolloutSpec, body: Manifest, store: Store) -> Previous:
+    """Return the students of the rollouts that quality is compared with; never the rollout's own.
+
+    One whose spec or status cannot be read has no scores.
+    """
+    own, found = body["metadata"], {}
+    for name in _compared(spec) - {own["name"]}:
+        other = store.named(DISTILLED_ROLLOUT, own["namespace"], name)
+        if other is not None:
+            found[name] = _student(rollout(other))
+    return found
+
+
+def _compared(spec: DistilledModelRolloutSpec) -> set[str]:
+    asked = (metric.quality.previous_ref for metric in spec.metrics if metric.quality)
+    return {named.name for named in asked if named is not None}
+
+
+def _student(other: ObservedRollout) -> PreviousStudent:
+    """Return the student of a rollout; a score belongs to the measure of the metric's name."""
+    wanted = other.spec.metrics if other.spec is not None else ()
+    measures = {m.name: m.quality.measure.value for m in wanted if m.quality}
+    return PreviousStudent(
+        promoted=other.status.phase in PROMOTED,
+        scores={
+            measures[found.name]: float(found.student.score)
+            for found in other.status.metrics
+            if found.name in measures and found.student and found.student.score is not None
+        },
     )
 
 
@@ -109,7 +145,17 @@ def _of_job(rollout: Manifest, body: Manifest) -> bool:
 
 
 def _of_rollout(rollout: Manifest, body: Manifest) -> bool:
-    return uid(rollout) != uid(body) and _same_place(rollout, body) and _same_rule(rollout, body)
+    if uid(rollout) == uid(body) or not _same_place(rollout, body):
+        return False
+    return _same_rule(rollout, body) or body["metadata"]["name"] in _named(rollout)
+
+
+def _named(rollout: Manifest) -> Iterator[str]:
+    """Yield the rollouts that quality is compared with, as written."""
+    for metric in (rollout.get("spec") or {}).get("metrics") or ():
+        found = (metric.get("quality") or {}).get("previousRef")
+        if found:
+            yield found["name"]
 
 
 CONCERNS: Final[Mapping[Kind, Concerns]] = {

@@ -9,6 +9,7 @@ import aiohttp
 from distill_api.names import Label
 from distill_api.probing import PAIRS_PATH, Pairs
 from distill_api.rollout_metrics import Metric as WantedMetric
+from distill_api.rollout_metrics import QuerySource
 from pydantic import ValidationError
 
 from distill_operator.effects.rollout import fetch
@@ -72,13 +73,34 @@ async def look(
     positions: Mapping[str, Position],
 ) -> Found:
     """Return the pairs of these metrics that are new since their positions; never raises."""
-    names = [metric.name for metric in metrics]
-    if not names:
-        return Found()
+    found = [
+        await _of_source(session, asked, (source, names), positions)
+        for source, names in _by_source(metrics).items()
+    ]
+    scores = tuple(score for one in found for score in one.scores)
+    return Found(scores, {name: why for one in found for name, why in one.problems.items()})
+
+
+def _by_source(metrics: Iterable[WantedMetric]) -> Mapping[QuerySource, list[str]]:
+    """Return the names of the metrics of each source: its queries are numbered apart."""
+    found: dict[QuerySource, list[str]] = {}
+    for metric in metrics:
+        source = QuerySource.HELD_OUT if metric.quality is None else metric.quality.source
+        found.setdefault(source, []).append(metric.name)
+    return found
+
+
+async def _of_source(
+    session: aiohttp.ClientSession,
+    asked: Probe | None,
+    wanted: tuple[QuerySource, list[str]],
+    positions: Mapping[str, Position],
+) -> Found:
+    source, names = wanted
     if asked is None:
         return Found(problems=dict.fromkeys(names, "no pod of the prober runs yet"))
     try:
-        pairs = await _pairs(session, asked, [positions.get(name) for name in names])
+        pairs = await _pairs(session, asked, source, [positions.get(name) for name in names])
     except NotYet as error:
         why = f"pod {asked.pod} of the prober: {error}"
         return Found(problems=dict.fromkeys(names, why))
@@ -92,12 +114,17 @@ async def look(
 
 
 async def _pairs(
-    session: aiohttp.ClientSession, asked: Probe, known: list[Position | None]
+    session: aiohttp.ClientSession,
+    asked: Probe,
+    source: QuerySource,
+    known: list[Position | None],
 ) -> Pairs:
-    after = {}
+    after: dict[str, int | str] = {}
+    if source is not QuerySource.HELD_OUT:
+        after["source"] = source.value
     if known and known[0] is not None and all(one == known[0] for one in known):
         # Of another run the prober hands over everything.
-        after = {"after": known[0].total, "run": known[0].probe_uid}
+        after |= {"after": known[0].total, "run": known[0].probe_uid}
     query = f"?{urlencode(after)}" if after else ""
     text = await fetch.text(session, f"{asked.url}{PAIRS_PATH}{query}")
     try:
@@ -115,4 +142,5 @@ def _scores(metric: str, pairs: Pairs) -> PairedScores:
         scores=tuple(pairs.scores[metric]),
         numbers=tuple(pairs.numbers),
         total=pairs.total,
+        queries=pairs.queries,
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from distill_api.rollout_arms import Runtime
-from distill_api.rollout_metrics import Custom, Errors, Latency, Signal
+from distill_api.rollout_metrics import Cost, Custom, Errors, Latency, Signal
 from distill_api.rollout_metrics import Metric as WantedMetric
 
 from distill_operator.effects.rollout.page import Labels, Page, stem
@@ -114,6 +114,9 @@ def read(page: Page, runtime: Runtime, metric: WantedMetric) -> Tally:
     reader = READERS[runtime]
     if isinstance(kind, Errors):
         return reader.errors(page)
+    if isinstance(kind, Cost):
+        # Each request has its price, a failed one as well.
+        return Tally(reader.errors(page).requests, 0)
     if isinstance(kind, Latency):
         return _slow(page, reader, kind)
     source = "Prometheus" if isinstance(kind, Custom) else "the counters of a server"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from distill_operator.plan.rollout import shares
 from distill_operator.plan.rollout.conditions import Claim
 from distill_operator.plan.rollout.course import Outcome, State
 from distill_operator.plan.rollout.memory import Memory
@@ -12,6 +13,10 @@ from distill_operator.plan.rollout.phases import RESTING, Phase
 
 WAITING: Final = timedelta(seconds=30)
 """Pause while something outside has to happen; watches bring it forward."""
+LEADING: Final = timedelta(seconds=0.25)
+"""Pause while a weight is led up from nothing or down to it: it waits for seconds to go by."""
+CALM: Final = timedelta(seconds=2)
+"""Pause between two looks while the teacher is kept: there are days of them."""
 KEEP_FAILED: Final = timedelta(minutes=5)
 """The pods of a rolled-back student stay so long: for their logs, and for a retry."""
 
@@ -22,11 +27,18 @@ def look(decided: Outcome, settings: Settings, *, now: datetime) -> timedelta | 
     if memory.phase is Phase.PENDING:
         return WAITING
     if memory.phase not in RESTING:
-        return settings.look_interval
+        return _next(decided, settings)
     if decided.edit is not None or decided.here.refused.children:
         # What is not there yet is tried again: the API server may take it by then.
         return WAITING
     return None if memory.phase is not Phase.ROLLED_BACK else _left(memory, now=now)
+
+
+def _next(decided: Outcome, settings: Settings) -> timedelta:
+    memory = decided.state.memory
+    if shares.led(memory, decided.here):
+        return LEADING
+    return CALM if memory.phase is Phase.PROMOTED else settings.look_interval
 
 
 def _left(memory: Memory, *, now: datetime) -> timedelta | None:

@@ -54,6 +54,7 @@ def _names(wanted: Wanted) -> Iterator[Child]:
         yield Child("Service", wanted.backends.of(arm))
     if wanted.prober is not None:
         yield Child("Deployment", wanted.prober.name)
+        yield Child("Service", wanted.prober.name)
 
 
 def _route(wanted: Wanted) -> Iterator[Child]:
@@ -67,6 +68,9 @@ def _applied(decided: Outcome, wanted: Wanted, *, now: datetime) -> Iterator[Man
         if order is not None:
             yield arms.service(order)
             yield arms.deployment(_scaled(order, arm, decided, now=now))
+    if wanted.prober is not None and wanted.prober.mirrored:
+        # As long as the route: gateways report a mirror's missing Service as a fault of the route.
+        yield prober.service(wanted.prober)
     if wanted.prober is not None and decided.state.memory.phase in MEASURED:
         yield prober.deployment(wanted.prober)
 

@@ -23,6 +23,8 @@ class Lived:
     """None: metrics were not asked for in this look."""
     stalled: bool
     retaining: bool
+    measured: bool
+    """The phase is one in which the student is judged."""
 
 
 def passed(clocks: Clocks, interval: timedelta, *, now: datetime) -> float:
@@ -43,7 +45,9 @@ def tick(clocks: Clocks, lived: Lived, interval: timedelta, *, now: datetime) ->
         verified=lived.verified,
         soak=clocks.soak + watched,
         retained=clocks.retained + (watched if lived.retaining else 0),
+        watched=clocks.watched + (watched if lived.measured else 0),
         carried=clocks.carried + seconds if lived.carried else 0,
+        weighed=clocks.weighed + seconds,
         ready=clocks.ready + seconds if lived.ready else 0,
         down=clocks.down + seconds if lived.down else max(0, clocks.down - seconds),
         outage=_outage(clocks.outage, seconds, missing=lived.outage),

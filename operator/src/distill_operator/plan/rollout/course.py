@@ -89,13 +89,18 @@ class Outcome:
 
 
 def go(state: State, policy: Policy, look: Look, settings: Settings, *, now: datetime) -> Outcome:
-    """Decide one pass. Pure: the same arguments give the same outcome."""
+    """Decide one pass. Pure: the same arguments give the same outcome.
+
+    Clocks run on the exact time, so that none waits for a second to be over; all else is told in
+    whole seconds.
+    """
+    exact, now = now, now.replace(microsecond=0)
     taken, found, kept = _measured(state, policy, look, now=now)
     asked = look.metrics.read and state.memory.phase in MEASURED
     reading = Reading(asked, taken.measured, look.metrics.problems)
     told = judgement.together(found, reading)
     here = _situation(state.memory, policy, look, told)
-    here = replace(here, memory=_lived(here, taken.requests, settings, now=now))
+    here = replace(here, memory=_lived(here, taken.requests, settings, now=exact))
     why = signals.of(here)
     memory = moves.move(here, why, now=now)
     after = State(memory, _kept(kept, here, memory, policy))
@@ -116,7 +121,13 @@ def _measured(
     pods = frozenset(pod.uid for arm in look.arms.values() for pod in arm.pods)
     epoch = Epoch(memory.began or now, pods)
     taken = evidence.take(state.evidence, metrics, policy, epoch, now=now)
-    found, kept = evidence.judge(taken, policy, read=metrics.read, per_second=per_second(memory))
+    found, kept = evidence.judge(
+        taken,
+        policy,
+        read=metrics.read,
+        per_second=per_second(memory),
+        watched=memory.clocks.watched,
+    )
     return taken, found, kept
 
 
@@ -208,6 +219,7 @@ def _found(here: Situation) -> Lived:
         outage=told.missing is not None if asked else None,
         stalled=waits and not settled and not _excused(here),
         retaining=here.phase is Phase.PROMOTED,
+        measured=here.phase in MEASURED,
     )
 
 

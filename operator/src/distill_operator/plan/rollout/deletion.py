@@ -100,6 +100,8 @@ def heirs(decided: Outcome, wanted: Wanted) -> Iterator[Child]:
             yield Child("Deployment", wanted.backends.of(arm))
     if wanted.route is not None and reached:
         yield Child("HTTPRoute", wanted.route.name)
+        if wanted.route.mirror is not None:
+            yield Child("Service", wanted.route.mirror.service)
 
 
 def _untried(memory: Memory) -> bool:

@@ -8,7 +8,7 @@ from distill_operator.plan.rollout.judgement import Found
 from distill_operator.plan.rollout.memory import Split
 from distill_operator.plan.rollout.model import Arm, Counts, ObservedMetrics, PairedScores
 from distill_operator.plan.rollout.policy import Metric, Policy
-from distill_operator.statistics import comparison, deltas, quality, rate
+from distill_operator.statistics import comparison, deltas, quality, rate, saving
 from distill_operator.statistics.deltas import Ledger, Sample
 
 TOTAL = "requests"
@@ -21,6 +21,13 @@ class Position:
 
     probe_uid: str
     total: int
+    queries: int | None = None
+    """In all; None where that has no end, or a record of an earlier release does not say."""
+
+    @property
+    def spent(self) -> bool:
+        """Whether no pair will follow: every query was scored, or given up."""
+        return self.queries is not None and self.total >= self.queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +130,10 @@ def _events(metric: str) -> str:
     return f"{metric}/events"
 
 
-def _arrived(evidence: Evidence, arm: Arm) -> int:
+def _arrived(evidence: Evidence, arm: Arm, counter: str = TOTAL) -> int:
+    """Return what a counter of an arm gained since the epoch began, warm or not."""
     ledger = evidence.ledgers.get(arm, Ledger())
-    return ledger.totals.get(TOTAL, 0) + ledger.set_aside.get(TOTAL, 0)
+    return ledger.totals.get(counter, 0) + ledger.set_aside.get(counter, 0)
 
 
 def _rates(
@@ -169,13 +177,23 @@ def _new(before: Evidence, entry: PairedScores) -> tuple[tuple[float, float], ..
 
 
 def _done(before: Evidence, entry: PairedScores) -> int:
+    """Return the number up to which the pairs of a run are known; of another run none is.
+
+    What other runs brought stays: their pairs are gone, and were of this epoch. A prober that
+    starts again has the same held-out queries and goes on in the same run. Mirrored ones are new
+    draws from the traffic and so a new run, whose pairs all count. A text that users send again
+    after a restart counts once more: what was sent before is known to that process only, as a
+    digest of a short text that is kept in an object or a file can be guessed.
+    """
     known = before.positions.get(entry.metric)
     return known.total if known is not None and known.probe_uid == entry.probe_uid else 0
 
 
 def _positions(before: Evidence, scores: Iterable[PairedScores]) -> Mapping[str, Position]:
     # A prober that was started again has not yet come as far as the one before it.
-    told = {s.metric: Position(s.probe_uid, max(s.total, _done(before, s))) for s in scores}
+    told = {
+        s.metric: Position(s.probe_uid, max(s.total, _done(before, s)), s.queries) for s in scores
+    }
     return {**before.positions, **told}
 
 
@@ -185,11 +203,17 @@ def _measured(seen: ObservedMetrics) -> frozenset[str]:
 
 
 def judge(
-    taken: Taken, policy: Policy, *, read: bool, per_second: float | None
+    taken: Taken,
+    policy: Policy,
+    *,
+    read: bool,
+    per_second: float | None,
+    watched: float = 0.0,
 ) -> tuple[Found, Evidence]:
     """Judge each metric as it stands; returns the findings, and the evidence to go on with.
 
-    read: metrics were asked for in this look; one without numbers then has no verdict.
+    read: metrics were asked for in this look; one without numbers then has no verdict. watched:
+    seconds of this epoch in which the student's share was verified.
     """
     found, evidence = [], taken.evidence
     rates, qualities = dict(evidence.rates), dict(evidence.qualities)
@@ -202,15 +226,32 @@ def judge(
                 if silent
                 else rate.judge(state, metric.rule, per_second=per_second)
             )
+        elif isinstance(metric.rule, saving.Rule):
+            summed = _summed(evidence, metric.name, watched)
+            finding = (
+                saving.unavailable(summed, metric.rule)
+                if silent
+                else saving.judge(summed, metric.rule, per_second=per_second)
+            )
         else:
             paired = qualities.get(metric.name, quality.State())
             finding, qualities[metric.name] = (
                 (quality.unavailable(paired, metric.rule), paired)
                 if silent
-                else quality.judge(paired, metric.rule)
+                else quality.judge(paired, metric.rule, spent=_spent(evidence, metric.name))
             )
         found.append((metric, finding))
     return found, replace(evidence, rates=rates, qualities=qualities) if read else evidence
+
+
+def _summed(evidence: Evidence, metric: str, seconds: float) -> saving.Watched:
+    """Return what a cost is summed over: requests of a cold container are paid for as well."""
+    return saving.Watched(_arrived(evidence, Arm.STUDENT, _requests(metric)), seconds)
+
+
+def _spent(evidence: Evidence, metric: str) -> bool:
+    position = evidence.positions.get(metric)
+    return position is not None and position.spent
 
 
 def of_next_step(evidence: Evidence, metrics: Iterable[Metric]) -> Evidence:

@@ -63,8 +63,12 @@ class Clocks:
     """The weight asked for but not verified, in this step; flapping does not reset it."""
     carried: float = 0
     """The gateways with the weight that is desired now."""
+    weighed: float = 0
+    """Since the weight that is desired now was decided."""
     retained: float = 0
     """The student promoted and the teacher kept, verified."""
+    watched: float = 0
+    """The student with its share of the traffic, verified, in this epoch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,13 +146,16 @@ class PairedScores:
     metric: str
     probe_uid: str
     """Of what was compared: queries, measures and both models. A prober that is started again
-    sends the same queries in the same order, so its pairs are not new ones."""
+    sends the same held-out queries in the same order, so its pairs are not new ones; its mirrored
+    queries are others, so it names a new run."""
     scores: tuple[tuple[float, float], ...]
     """Student and teacher, each 0 to 1, in the order of their numbers."""
     numbers: tuple[int, ...]
     """Of the query of each pair, from 1 and rising; those of failed queries are missing."""
     total: int
     """Queries that are done with: no pair of these numbers will follow."""
+    queries: int | None = None
+    """Queries in all; None where more may come, as of users' own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +184,23 @@ class ObservedArtifact:
     """What the job that made it cost, where it has prices."""
     job_currency: str | None = None
     """Of that amount."""
+    job: str | None = None
+    """The job that made it, where one is named."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Measure to the student's score in that job's evaluation."""
     problem: str | None = None
     """Why there is none yet or never will be."""
     final: bool = False
     """The problem will not pass by waiting: the job has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreviousStudent:
+    """The student of another rollout, as that one's status has it."""
+
+    promoted: bool
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Measure to its mean score online."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +235,8 @@ class Sights:
     artifact: ObservedArtifact = field(default_factory=ObservedArtifact)
     others: tuple[OtherRollout, ...] = ()
     """Other rollouts on the same rule."""
+    previous: Mapping[str, PreviousStudent] = field(default_factory=dict)
+    """Rollouts that quality is compared with, by name; those that are not there are missing."""
     refused: Refusals = field(default_factory=Refusals)
     unroutable: str | None = None
     """Why no route can be seen at all: the Gateway API is missing, or the right to read it."""
@@ -251,7 +269,7 @@ class Settings:
 
     server_image: str
     prober_image: str
-    look_interval: timedelta = timedelta(seconds=2)
+    look_interval: timedelta = timedelta(seconds=1)
     """Pause between two looks while a rollout moves."""
     write_interval: timedelta = timedelta(seconds=10)
     """Pause between two status writes that carry numbers only: until then the next look counts

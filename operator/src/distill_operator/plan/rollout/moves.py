@@ -77,7 +77,7 @@ def _afresh(after: Memory, here: Situation, signal: Signal) -> Memory:
         epoch=after.epoch + 1,
         began=after.transition.at,
         split=Split(),
-        clocks=replace(after.clocks, ready=0, down=0, outage=0),
+        clocks=replace(after.clocks, ready=0, down=0, outage=0, watched=0),
         weights=replace(after.weights, desired=0),
         tokens=replace(
             after.tokens,
@@ -106,7 +106,7 @@ def weigh(before: Memory, desired: int, *, on_route: int | None, foreign: bool) 
     weights = before.weights
     if desired != weights.desired or foreign:
         weights = Weights(desired, previous=on_route, confirmed=False)
-        fresh = replace(before.clocks, carried=0)
+        fresh = replace(before.clocks, carried=0, weighed=0)
         before = replace(before, split=Split(), fights=before.fights + foreign, clocks=fresh)
     if on_route == desired and not weights.confirmed:
         weights = replace(weights, confirmed=True)

@@ -1,8 +1,11 @@
 """From the spec to the policy: presets, times, and the tests with their parts of alpha and beta."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
+from itertools import repeat
 
+from distill_api.outcome import Prices
 from distill_api.rollout import DistilledModelRolloutSpec
 from distill_api.rollout_metrics import (
     SLOW_SHARES,
@@ -18,8 +21,10 @@ from distill_api.rollout_metrics import (
 from distill_api.rollout_metrics import Metric as WantedMetric
 from distill_api.rollout_policies import DeletionPolicy
 
+from distill_operator.plan.rollout import baselines
+from distill_operator.plan.rollout.baselines import Known
 from distill_operator.plan.rollout.policy import Commands, Metric, Policy, Step
-from distill_operator.statistics import budget, comparison, quality, rate, sprt
+from distill_operator.statistics import budget, comparison, quality, rate, saving, sprt
 
 LEAST_ALPHA = 1e-9
 """For a metric without a part of alpha: it is reported, and moves nothing."""
@@ -27,12 +32,12 @@ LEAST_ALPHA = 1e-9
 type Tested = Errors | Latency | Custom
 
 
-def of(spec: DistilledModelRolloutSpec) -> Policy:
-    """Return the policy that a spec asks for."""
+def of(spec: DistilledModelRolloutSpec, known: Known | None = None) -> Policy:
+    """Return the policy that a spec asks for; known: what its quality may be compared with."""
     schedule, policies = spec.schedule, spec.policies
     return Policy(
         steps=tuple(_steps(spec)),
-        metrics=metrics(spec),
+        metrics=metrics(spec, known or Known()),
         warm_requests=spec.evidence.warm_up_requests,
         warm_seconds=spec.evidence.warm_up_seconds,
         commands=_commands(spec),
@@ -67,15 +72,47 @@ def _commands(spec: DistilledModelRolloutSpec) -> Commands:
     )
 
 
-def metrics(spec: DistilledModelRolloutSpec) -> tuple[Metric, ...]:
-    """Return the metrics that are tested, with alpha shared out by weight and beta divided.
+def metrics(spec: DistilledModelRolloutSpec, known: Known) -> tuple[Metric, ...]:
+    """Return the metrics, with alpha shared out by weight and beta divided among those tested.
 
     A cost is a sum and no test: it has no part of either.
     """
+    tested = {metric.name: metric for metric in _tested(spec, known)}
+    return tuple(tested.get(wanted.name) or _cost(wanted, spec.prices) for wanted in spec.metrics)
+
+
+def _tested(spec: DistilledModelRolloutSpec, known: Known) -> tuple[Metric, ...]:
     tested = [metric for metric in spec.metrics if not isinstance(metric.kind, Cost)]
     alphas = budget.alphas(spec.evidence.alpha, _weights(tested))
     beta = budget.beta_each(spec.evidence.beta, sum(metric.critical for metric in tested))
-    return tuple(_metric(metric, spec, alphas[metric.name], beta) for metric in tested)
+    found = (_metric(metric, spec, alphas[metric.name], beta) for metric in tested)
+    return tuple(map(_compared, found, tested, repeat(known)))
+
+
+def _cost(wanted: WantedMetric, prices: Prices) -> Metric:
+    kind = wanted.kind
+    assert isinstance(kind, Cost)
+    teacher, student = prices.teacher_million_requests, prices.student_million_requests
+    rule = saving.Rule(
+        metric=wanted.name,
+        least=kind.min_saving,
+        window=kind.window_seconds,
+        prices=(
+            saving.Prices(prices.currency, teacher, student)
+            if teacher and student is not None
+            else None
+        ),
+        critical=wanted.critical,
+    )
+    return Metric(rule, wanted.on_regression)
+
+
+def _compared(metric: Metric, wanted: WantedMetric, known: Known) -> Metric:
+    """Return the metric with what its scores are compared with."""
+    kind, rule = wanted.kind, metric.rule
+    if not isinstance(kind, Quality) or not isinstance(rule, quality.Rule):
+        return metric
+    return replace(metric, rule=replace(rule, reference=baselines.reference(kind, known)))
 
 
 def _weights(tested: list[WantedMetric]) -> Mapping[str, float]:

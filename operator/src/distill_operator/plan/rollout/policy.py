@@ -8,14 +8,14 @@ from distill_api.rollout_metrics import OnRegression
 from distill_api.rollout_policies import Action, ForeignWeights
 
 from distill_operator.plan.rollout.model import WHOLE
-from distill_operator.statistics import quality, rate
+from distill_operator.statistics import quality, rate, saving
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One thing that is measured, with its test and its part of alpha and beta."""
+    """One thing that is measured, with its test and its part of alpha and beta, or as a sum."""
 
-    rule: rate.Rule | quality.Rule
+    rule: rate.Rule | quality.Rule | saving.Rule
     on_regression: OnRegression = OnRegression.ROLLBACK
     per_step: bool = False
     """Evidence begins anew at each step: latency depends on the load."""

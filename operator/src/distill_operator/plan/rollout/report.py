@@ -57,7 +57,6 @@ def of(
         revision=kept.revision,
         epoch=kept.epoch,
         retention=_retention(decided, now=now),
-        checklist=before.checklist,
         history=[_decision(entry) for entry in kept.history],
         start_time=before.start_time or (now if kept.phase in MEASURED else None),
         completion_time=(before.completion_time or now) if kept.phase in RESTING else None,
@@ -180,6 +179,7 @@ def _metric(metric: Metric, found: Finding) -> MetricStatus:
         exhausted=found.exhausted or None,
         fine=text.number(found.fine),
         limit=text.number(found.limit),
+        reference=_number(found.reference.score) if found.reference else None,
         student=_counted(found.student),
         teacher=_counted(found.teacher) if found.teacher is not None else None,
         test=_test(found),
@@ -200,6 +200,7 @@ def _counted(found: verdicts.Counted) -> Counted:
         estimate=None if found.estimate is None else text.number(found.estimate),
         lower=None if ends is None else text.number(ends.low),
         upper=None if ends is None else text.number(ends.high),
+        score=_number(found.score),
     )
 
 

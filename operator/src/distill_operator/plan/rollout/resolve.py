@@ -1,22 +1,26 @@
 """From the spec to everything it asks for: policy, names, and what children are made from."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from distill_api.rollout import DistilledModelRolloutSpec
 from distill_api.rollout_arms import Arm as WantedArm
 from distill_api.rollout_arms import ServingDeployment
-from distill_api.rollout_metrics import Latency, Quality
+from distill_api.rollout_metrics import Latency, QuerySource
 
 from distill_operator.plan.rollout import policies, wanted
-from distill_operator.plan.rollout.model import Arm, ObservedArtifact, Settings
+from distill_operator.plan.rollout.baselines import Known
+from distill_operator.plan.rollout.model import Arm, ObservedArtifact, PreviousStudent, Settings
 from distill_operator.plan.rollout.traffic import Backends
 from distill_operator.plan.rollout.wanted import Wanted
 from distill_operator.render.order import Owner
 from distill_operator.render.rollout import runtimes
 from distill_operator.render.rollout.order import (
+    PROBER_PORT,
     ArmOrder,
     Backend,
+    Mirrored,
     Model,
     ProberOrder,
     RouteOrder,
@@ -34,6 +38,8 @@ class Given:
     spec: DistilledModelRolloutSpec
     artifact: ObservedArtifact
     settings: Settings
+    previous: Mapping[str, PreviousStudent] = field(default_factory=dict)
+    """Other rollouts that quality is compared with, by name."""
 
 
 def of(given: Given) -> Wanted:
@@ -41,7 +47,7 @@ def of(given: Given) -> Wanted:
     teacher, student = (_order(given, arm) for arm in Arm)
     backends = Backends(*(_service(given, arm) for arm in Arm))
     return Wanted(
-        policy=policies.of(given.spec),
+        policy=policies.of(given.spec, Known(given.artifact, given.previous)),
         backends=backends,
         teacher=teacher,
         student=student,
@@ -164,7 +170,15 @@ def _route(
         route=asked,
         teacher=_backend(given, Arm.TEACHER, backends.teacher, teacher),
         student=_backend(given, Arm.STUDENT, backends.student, student),
+        mirror=_mirror(given),
     )
+
+
+def _mirror(given: Given) -> Mirrored | None:
+    asked = given.spec.prober.mirror if given.spec.prober is not None else None
+    if asked is None:
+        return None
+    return Mirrored(child(given.owner, "prober"), PROBER_PORT, asked.percent)
 
 
 def _prober(
@@ -178,7 +192,6 @@ def _prober(
         _backend(given, Arm.TEACHER, backends.teacher, teacher),
         _backend(given, Arm.STUDENT, backends.student, student),
     )
-    kinds = ((metric.name, metric.kind) for metric in given.spec.metrics)
     return ProberOrder(
         owner=given.owner,
         name=child(given.owner, "prober"),
@@ -188,5 +201,12 @@ def _prober(
         teacher_url=f"http://{ends[0].service}:{ends[0].port}",
         student_url=f"http://{ends[1].service}:{ends[1].port}",
         served_name=served_name(given),
-        measures=tuple((n, k.measure.value) for n, k in kinds if isinstance(k, Quality)),
+        measures=tuple(_measures(given, QuerySource.HELD_OUT)),
+        mirrored=tuple(_measures(given, QuerySource.MIRRORED)),
     )
+
+
+def _measures(given: Given, source: QuerySource) -> Iterator[tuple[str, str]]:
+    for metric in given.spec.metrics:
+        if metric.quality is not None and metric.quality.source is source:
+            yield metric.name, metric.quality.measure.value

@@ -11,7 +11,15 @@ from pydantic import ValidationError
 
 from distill_operator.plan import text
 from distill_operator.plan.model import ObservedObject
-from distill_operator.plan.rollout import conditions, record, report, resolve, savings, turn
+from distill_operator.plan.rollout import (
+    checklist,
+    conditions,
+    record,
+    report,
+    resolve,
+    savings,
+    turn,
+)
 from distill_operator.plan.rollout.children import Children
 from distill_operator.plan.rollout.conditions import Claim
 from distill_operator.plan.rollout.course import State
@@ -62,12 +70,12 @@ class Plan:
 
 def plan(seen: Observed, settings: Settings, *, now: datetime) -> Plan:
     """Decide one pass. Pure and total: the same observation gives the same plan."""
+    wanted, exact = wanted_by(seen, settings), now
     now = now.replace(microsecond=0)
-    wanted = wanted_by(seen, settings)
     if wanted is None:
         return _unreadable(seen, now=now)
     scene = _scene(seen, wanted)
-    taken = turn.take(scene, settings, now=now)
+    taken = turn.take(scene, settings, now=exact)
     told = taken.decided.state if taken.write else scene.rollout.state
     return Plan(
         status=_status(seen, taken, wanted, now=now),
@@ -86,7 +94,7 @@ def wanted_by(seen: Observed, settings: Settings) -> Wanted | None:
     if rollout.spec is None:
         return None
     owner = Owner(rollout.namespace, rollout.name, rollout.uid)
-    return resolve.of(Given(owner, rollout.spec, seen.artifact, settings))
+    return resolve.of(Given(owner, rollout.spec, seen.artifact, settings, seen.previous))
 
 
 def _scene(seen: Observed, wanted: Wanted) -> Scene:
@@ -128,7 +136,11 @@ def _status(seen: Observed, taken: Turn, wanted: Wanted, *, now: datetime) -> Ro
     if not taken.write:
         return before
     status = report.of(before, taken, wanted, seen.artifact, now=now)
-    return status.model_copy(update={"savings": _savings(seen) or before.savings})
+    status = status.model_copy(update={"savings": _savings(seen) or before.savings})
+    if seen.rollout.spec is None:
+        return status
+    items = checklist.updated(before, checklist.Known(seen.rollout.spec, status))
+    return status.model_copy(update={"checklist": items})
 
 
 def _savings(seen: Observed) -> Savings | None:

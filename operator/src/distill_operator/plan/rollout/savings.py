@@ -8,6 +8,7 @@ from distill_api.outcome import Prices
 from distill_api.rollout_status import Savings
 
 from distill_operator.plan import cost, text
+from distill_operator.statistics import saving
 
 
 def of(prices: Prices, job_cost: float | None) -> Savings | None:
@@ -24,7 +25,7 @@ def of(prices: Prices, job_cost: float | None) -> Savings | None:
         currency=prices.currency,
         teacher_million_requests=text.number(teacher),
         student_million_requests=text.number(student),
-        share=text.number(1 - student / teacher),
+        share=text.number(saving.Prices(prices.currency, teacher, student).share),
         per_day=None if daily is None else text.number(daily, 4),
         break_even_days=None if job_cost is None else cost.break_even(job_cost, daily),
     )

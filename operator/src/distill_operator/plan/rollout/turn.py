@@ -5,7 +5,15 @@ from datetime import datetime, timedelta
 
 from distill_api.names import ROLLOUT_FINALIZER, RolloutConditionType, RolloutReason
 
-from distill_operator.plan.rollout import again, children, conditions, course, deletion, news
+from distill_operator.plan.rollout import (
+    again,
+    baselines,
+    children,
+    conditions,
+    course,
+    deletion,
+    news,
+)
 from distill_operator.plan.rollout.children import Children
 from distill_operator.plan.rollout.conditions import Claim
 from distill_operator.plan.rollout.course import Look, Outcome, State
@@ -56,9 +64,9 @@ class Turn:
 
 def take(seen: Scene, settings: Settings, *, now: datetime) -> Turn:
     """Decide one pass. Pure and total: the same scene gives the same turn."""
-    now = now.replace(microsecond=0)
     old, wanted = seen.rollout, seen.rollout.wanted
     decided = course.go(old.state, wanted.policy, _look(seen, wanted), settings, now=now)
+    now = now.replace(microsecond=0)
     said = conditions.of(decided)
     if not seen.refused.known:
         said = conditions.carried(said, old.claims, RolloutConditionType.CHILDREN)
@@ -83,7 +91,7 @@ def _look(seen: Scene, wanted: Wanted) -> Look:
         backends=wanted.backends,
         arms={Arm.TEACHER: seen.teacher, Arm.STUDENT: seen.student},
         revisions={arm: revision(wanted.order(arm)) for arm in Arm},
-        metrics=seen.metrics,
+        metrics=baselines.compared(seen.metrics, wanted.policy),
         artifact=seen.artifact,
         revision=wanted.revision if known else None,
         generation=seen.rollout.generation,

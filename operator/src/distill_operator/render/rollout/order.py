@@ -1,12 +1,15 @@
 """What the children of a rollout are made from: frozen data that the planner fills in."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from distill_api.rollout_arms import ServingDeployment
 from distill_api.rollout_policies import Prober
 from distill_api.rollout_route import OwnedRoute
 
 from distill_operator.render.order import Owner
+
+PROBER_PORT: Final = 8080
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,15 @@ class Backend:
 
 
 @dataclass(frozen=True, slots=True)
+class Mirrored:
+    """Where copies of users' requests go, and how many."""
+
+    service: str
+    port: int
+    percent: int
+
+
+@dataclass(frozen=True, slots=True)
 class RouteOrder:
     """A route that we own."""
 
@@ -70,6 +82,7 @@ class RouteOrder:
     teacher: Backend
     student: Backend
     rule: str = "model"
+    mirror: Mirrored | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +100,7 @@ class ProberOrder:
     student_url: str
     served_name: str
     measures: tuple[tuple[str, str], ...]
-    """Quality metric and its measure."""
-    port: int = 8080
+    """Quality metric and its measure, by held-out queries."""
+    mirrored: tuple[tuple[str, str], ...] = ()
+    """The same, by users' queries."""
+    port: int = PROBER_PORT

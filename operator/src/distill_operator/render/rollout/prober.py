@@ -34,6 +34,17 @@ def deployment(order: ProberOrder) -> Manifest:
     }
 
 
+def service(order: ProberOrder) -> Manifest:
+    """Return the Service that the gateway sends copies of users' requests to."""
+    port = {"name": "http", "port": order.port, "targetPort": "http", "protocol": "TCP"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": labels.metadata(order.owner, order.name, COMPONENT),
+        "spec": {"selector": labels.selector(order.owner, COMPONENT), "ports": [port]},
+    }
+
+
 def _pod(order: ProberOrder) -> Manifest:
     template = ServingPodTemplate()
     container = pods.container(COMPONENT, order.image, template, order.prober.resources)
@@ -67,6 +78,8 @@ def _arguments(order: ProberOrder) -> Iterator[str]:
     yield from (word for pair in flags.items() for word in pair)
     for metric, measure in order.measures:
         yield from ("--measure", f"{metric}={measure}")
+    for metric, measure in order.mirrored:
+        yield from ("--mirrored-measure", f"{metric}={measure}")
 
 
 def _sources(order: ProberOrder) -> Iterator[tuple[Manifest, Manifest]]:

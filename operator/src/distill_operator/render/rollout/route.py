@@ -7,7 +7,7 @@ from distill_api.rollout_route import ParentReference
 
 from distill_operator.render.order import Manifest
 from distill_operator.render.rollout import labels
-from distill_operator.render.rollout.order import Backend, RouteOrder
+from distill_operator.render.rollout.order import Backend, Mirrored, RouteOrder
 
 WHOLE: Final = 1000
 """Sum of both weights."""
@@ -25,6 +25,8 @@ def manifest(order: RouteOrder) -> Manifest:
         # The order stays for ever: Envoy Gateway numbers its metrics by it.
         "backendRefs": [_backend(order.teacher, WHOLE), _backend(order.student, 0)],
     }
+    if order.mirror is not None:
+        rule["filters"] = [copies(order.mirror)]
     if order.route.request_timeout_seconds is not None:
         rule["timeouts"] = {"request": f"{order.route.request_timeout_seconds}s"}
     spec: Manifest = {
@@ -48,6 +50,18 @@ def label(arm: str) -> Manifest:
     """
     header = {"name": VARIANT_HEADER, "value": arm}
     return {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [header]}}
+
+
+def copies(mirror: Mirrored) -> Manifest:
+    """Return the filter that copies a share of all requests, whichever arm answers them.
+
+    A gateway that has no such filter says so: it does not accept the route.
+    """
+    backend = {"group": "", "kind": "Service", "name": mirror.service, "port": mirror.port}
+    return {
+        "type": "RequestMirror",
+        "requestMirror": {"backendRef": backend, "percent": mirror.percent},
+    }
 
 
 def _backend(backend: Backend, weight: int) -> Manifest:

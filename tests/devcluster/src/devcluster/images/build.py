@@ -42,6 +42,7 @@ def ensure(image: recipe.Image, root: Path, places: Places) -> Built:
             )
             upper = content(Buildah(places.storage), plan, Path(scratch, "upper"))
             layout.write(layout.stack(lower, upper), target, names.image)
+        places.use(target)
     return Built(names.image, target)
 
 
@@ -77,6 +78,7 @@ def dependencies(
         with tempfile.TemporaryDirectory(dir=places.root) as scratch:
             parts = content(buildah, plan, Path(scratch, "lower"))
             layout.write(parts, target, names.dependencies)
+    places.use(target)
     return layout.read(target)
 
 

@@ -50,6 +50,7 @@ def ensure(packed: Packed, places: Places) -> Built:
         if not layout.complete(target):
             build.say(f"building {name}")
             _build(packed, name, places)
+        places.use(target)
     return Built(name, target)
 
 

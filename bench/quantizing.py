@@ -1,0 +1,95 @@
+"""What INT8 costs and gains: float and quantised graphs of the bench's encoder, in one run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from distill_api.outcome import Corpus
+from distill_api.sources import Prompts
+from distill_common import exporting
+from distill_trainer.components.embedding.quantize import Embedding, few
+from distill_trainer.measures import quality, speed
+from distill_trainer.quantizing import int8
+from distill_trainer.quantizing.running import InOnnx
+from distill_trainer.students import make
+from distill_trainer.teachers.local import LocalTeacher
+from lesson import Lesson
+from loops import student
+
+BATCH = 32
+TEXTS = 256
+ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One form of a model."""
+
+    megabytes: float
+    quality: float
+    """nDCG@10 on the test split."""
+    documents_per_second: float
+    """Median over the rounds, in batches of BATCH, tokenising included."""
+
+
+def measure(lesson: Lesson, scratch: Path, threads: int) -> dict[str, dict[str, Form]]:
+    """Measure the teacher, and the student with half its layers, which is untrained."""
+    torch.set_num_threads(threads)
+    teacher = make.load(lesson.teacher).eval()
+    teacher.max_seq_length = lesson.spec["teacher"]["maxLength"]
+    bench = few(quality.load(lesson.prepared, Corpus.ALL), 0)
+    models = {"all-MiniLM-L6-v2": teacher, "half of its layers": student(lesson).eval()}
+    found: dict[str, dict[str, Form]] = {}
+    for name, model in models.items():
+        place = scratch / name.replace(" ", "-")
+        place.mkdir()
+        found[name] = _forms(Embedding(model, bench, Prompts(), BATCH), place, threads)
+    return found
+
+
+def rows(found: dict[str, dict[str, Form]]) -> list[list[str]]:
+    """Return the table's rows."""
+    return [
+        [
+            name,
+            form,
+            f"{own.megabytes:.1f}",
+            f"{own.quality:.4f}",
+            f"{1 - own.quality / forms['float, ONNX Runtime'].quality:+.2%}",
+            f"{own.documents_per_second:.1f}",
+            f"{own.documents_per_second / forms['float, ONNX Runtime'].documents_per_second:.2f}x",
+        ]
+        for name, forms in found.items()
+        for form, own in forms.items()
+    ]
+
+
+def _forms(subject: Embedding, place: Path, threads: int) -> dict[str, Form]:
+    whole, small = place / "float.onnx", place / "int8.onnx"
+    features = subject.model.preprocess(list(subject.items[:3]))
+    sample = {k: v.numpy().astype(np.int64) for k, v in features.items() if hasattr(v, "numpy")}
+    exporting.export(subject.model, sample, whole)
+    int8.quantize(whole, small, per_channel=True)
+    models: dict[str, Any] = {
+        "float, torch": subject.model,
+        "float, ONNX Runtime": InOnnx(whole, subject.model, threads=threads),
+        "INT8, ONNX Runtime": InOnnx(small, subject.model, threads=threads),
+    }
+    sizes = [4 * make.parameters(subject.model), whole.stat().st_size, small.stat().st_size]
+    work = speed.Workload([], speed.batches(list(subject.items[:TEXTS]), BATCH), ROUNDS)
+    embedders = {name: _embedder(LocalTeacher(model, BATCH)) for name, model in models.items()}
+    timed = speed.measure(embedders, work, lambda _done, _total: None)
+    return {
+        name: Form(size / 1e6, subject.judge(model).quality, timed[name].texts_per_second)
+        for (name, model), size in zip(models.items(), sizes, strict=True)
+    }
+
+
+def _embedder(model: LocalTeacher) -> speed.Embed:
+    def embed(texts: Sequence[str]) -> object:
+        return model.embed(texts, prompt="") if texts else None
+
+    return embed

@@ -1,0 +1,15 @@
+"""What an ONNX graph of a model is called, and its outputs."""
+
+from typing import Final
+
+EMBEDDING: Final = "sentence_embedding"
+SCORE: Final = "score"
+OPSET: Final = 20
+"""Version of ONNX's operators; every ONNX Runtime since 1.17 has it."""
+
+FOLDER: Final = "onnx"
+"""Where a model's folder keeps its graphs."""
+FLOAT: Final = "model.onnx"
+QUANTIZED: Final = "model_quantized.onnx"
+NOTE: Final = "quantization.json"
+"""What the quantize stage measured of a quantised graph, beside the model's other files."""

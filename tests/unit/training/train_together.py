@@ -1,0 +1,337 @@
+"""One of the processes that train tiny students together; what it finds goes into files.
+
+All strategies and components are gone through by the same processes: most of a process's time is
+its start.
+"""
+
+import argparse
+import copy
+import json
+import os
+import traceback
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import test_generator_course
+import test_loop
+import tiny_causal
+import tiny_models
+import torch
+from distill_api.recipe import GeneratorRecipe, RerankerRecipe
+from distill_api.sources import Prompts, Student
+from distill_api.training import Strategy as Name
+from distill_api.training import Training
+from distill_trainer.distributed import strategies, world
+from distill_trainer.distributed.strategy import Alone, Strategy, trained
+from distill_trainer.distributed.world import World
+from distill_trainer.errors import TryAgain
+from distill_trainer.students import rankers
+from distill_trainer.training import loop, reranking, runtime
+from distill_trainer.training.checkpoints import Standing, Store
+from distill_trainer.training.generating import GeneratorCourse, Layers
+from torch import Tensor, nn
+
+LOSSES: dict[str, dict[str, object]] = {
+    "contrastive": {"contrastive": {"symmetric": True}},
+    "teacherContrastive": {"teacherContrastive": {}},
+    "marginMse": {"marginMse": {}},
+    "matryoshka": {"mse": {}, "cosine": {}, "matryoshka": {"dimensions": [8]}},
+    "every": test_loop.EVERY,
+}
+INSIDE: dict[str, object] = {
+    "outputs": {"labelSmoothing": 0.1},
+    "logits": {},
+    "hiddenStates": {},
+    "attentions": {"weight": 0.5},
+}
+LISTS: dict[str, object] = {
+    "marginMse": {},
+    "hingeMargin": {"weight": 0.5},
+    "listwiseKl": {},
+    "contrastive": {"weight": 0.1},
+}
+SPLITS: dict[str, dict[str, object]] = {
+    "whole": {},
+    "parts": {"microBatchSize": 1},
+    "checkpointed": {"gradientCheckpointing": True, "microBatchSize": 2},
+}
+EXACT = (Name.DDP, Name.FSDP2)
+"""Rerankers and generators are compared in float64 here; DeepSpeed refuses it."""
+CASES = ("embedding/every", "reranker/CrossEncoder", "generator/inside")
+WRITTEN = ("generator/packed/whole", "generator/bfloat16/whole")
+TRAINING = {"maxSteps": 6, "checkpointSteps": 2, "validationSteps": 3}
+KILLED_AFTER = 5
+ANSWERS = 7
+
+Course = Any
+Courses = dict[tuple[str, str | bool], Course]
+
+
+class Killed(Exception):
+    """Ends a training at once, without a checkpoint."""
+
+
+class Made:
+    """Makes the courses of all components, each of students of its own."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.given = given
+        self.world = tiny_models.World(None, given.prepared)  # type: ignore[arg-type] - nobody asks it
+
+    def embedding(self, loss: str = "every", **changes: object) -> Course:
+        return test_loop.course(
+            self.world, self.given.teacher, device=self.given.device, recipe=LOSSES[loss], **changes
+        )
+
+    def reranker(self, architecture: str, *, exact: bool = False, **changes: object) -> Course:
+        """exact: in float64, so that the order of sums does not show."""
+        wanted = {"fromTeacher": {"keepLayers": [0]}, "architecture": architecture}
+        student = rankers.make_ranker(
+            Student.model_validate(wanted), self.given.ranker, Prompts(), max_length=None, seed=1
+        )
+        lesson = reranking.Lesson(
+            RerankerRecipe.model_validate(LISTS),
+            Training.model_validate({"batchSize": 6, **changes}),
+            Prompts(),
+        )
+        setting = reranking.Setting(self.given.device)
+        made = reranking.gather(student, self.given.prepared, lesson, setting)
+        if exact:
+            made.student.double()
+            made.scale.double()
+        return made
+
+    def generator(
+        self, recipe: dict[str, object] = INSIDE, *, exact: bool = False, **changes: object
+    ) -> Course:
+        """exact: in float64, so that the order of sums does not show."""
+        asked = GeneratorRecipe.model_validate(recipe)
+        teacher = tiny_causal.model() if asked.logits else None
+        student = tiny_causal.model(layers=2, hidden=16, seed=1)
+        kind = torch.float64 if exact else torch.float32
+        for one in (student, teacher):
+            if one is not None:
+                one.model.to(self.given.device, kind)
+                one.model.set_attn_implementation("eager")
+        training = Training.model_validate({"batchSize": 5, **changes})
+        if training.gradient_checkpointing:
+            runtime.checkpoint_activations(student.model)
+        layers = Layers([1, 3], [1, 3]) if asked.hidden_states else Layers()
+        wider = {str(layer): nn.Linear(16, 32, bias=False) for layer in range(len(layers.states))}
+        examples = test_generator_course.some(student, ANSWERS)
+        return GeneratorCourse(
+            recipe=asked,
+            training=training,
+            causal=student,
+            examples=examples,
+            validation=examples,
+            device=self.given.device,
+            vocabulary=len(student.tokenizer),
+            teacher=teacher,
+            layers=layers,
+            projections=nn.ModuleDict(wider).to(self.given.device, kind),
+        )
+
+
+def keys(name: Name) -> list[str]:
+    """Name what is compared with one process: component, losses or architecture, split."""
+    if name is Name.DDP:
+        found = [f"{case}/{split}" for case in CASES for split in SPLITS]
+        found += [f"embedding/{loss}/parts" for loss in LOSSES if loss != "every"]
+        return [*found, "reranker/BiEncoder/parts", "reranker/LateInteraction/parts", *WRITTEN]
+    # What the strategies share was looked at with DDP.
+    found = [f"{case}/parts" for case in CASES]
+    if name in (Name.FSDP2, Name.ZERO2):
+        found += [f"{CASES[-1]}/whole", f"{CASES[-1]}/checkpointed", *WRITTEN]
+    return found
+
+
+def course(made: Made, key: str, *, exact: bool) -> Course:
+    """Make what a name stands for; without a split, all in one pass."""
+    component, what, *split = key.split("/")
+    changes = dict(SPLITS[split[0]]) if split else {}
+    if component == "embedding":
+        return made.embedding(what, **changes)
+    if component == "reranker":
+        return made.reranker(what, exact=exact, **changes)
+    if what == "inside":
+        return made.generator(exact=exact, **changes)
+    if what == "bfloat16":
+        return made.generator({"outputs": {}}, precision="BFloat16")
+    return made.generator({"outputs": {}}, exact=exact, packing=bool(split))
+
+
+def still(student: nn.Module) -> None:
+    """Switch dropout off: its draws differ from process to process."""
+    for module in student.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+
+
+def gradients(made: Course, strategy: Strategy) -> dict[str, Tensor]:
+    """Return the gradients of the first step, by number of the parameter."""
+    torch.manual_seed(1)
+    still(made.student)
+    made.begin()
+    adamw = made.optimiser()
+    adamw.zero_grad()
+    made = made.shared(strategy)
+    strategy.wrap(made.student, made.helpers, adamw)
+    strategy.taught(made.student).train()
+    loss = made.learn(0).loss
+    parameters = trained(adamw)
+    strategy.clip(adamw, float("inf"))
+    found = strategies.gradients(strategy, parameters)
+    strategy.finish()
+    return {"loss": torch.tensor(loss)} | found
+
+
+def weights(made: Course) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in made.student.state_dict().items()}
+
+
+Train = Callable[[Course, Path, loop.Watch], Standing]
+
+
+def endings(make: Callable[[], Course], train: Train, folder: Path) -> Iterator[tuple[str, Any]]:
+    """Train in one go, then killed after a step and begun again: weights and curve of both."""
+    one = make()
+    yield "undisturbed", (one, train(one, folder / "whole", loop.Watch()))
+    try:
+        train(make(), folder / "killed", loop.Watch(stop=killer(KILLED_AFTER)))
+    except Killed:
+        torch.rand(3)
+    one = make()
+    yield "killed", (one, train(one, folder / "killed", loop.Watch()))
+
+
+def killer(step: int) -> Callable[[], bool]:
+    """Raise when the loop asks for the step-th time."""
+    asked = []
+
+    def stop() -> bool:
+        asked.append(1)
+        if len(asked) == step:
+            raise Killed
+        return False
+
+    return stop
+
+
+def stopped(made: Course, folder: Path, here: World, strategy: Strategy) -> list[int]:
+    """Ask one of the processes to go after its third step; return the checkpoints."""
+    asked = []
+
+    def stop() -> bool:
+        asked.append(1)
+        return here.rank == here.size - 1 and len(asked) == 3
+
+    store = Store(folder)
+    try:
+        loop.train(made.shared(strategy), store, loop.Watch(stop=stop), strategy)
+    except TryAgain:
+        return [len(asked), *here.told(store.steps())]
+    return []
+
+
+TRAININGS: dict[str, Callable[[Made], Course]] = {
+    "embedding": lambda made: made.embedding(**TRAINING),
+    "generator": lambda made: made.generator(**TRAINING, optimizer={"maxGradientNorm": 0.1}),
+    "reranker": lambda made: made.reranker("CrossEncoder", **TRAINING),
+}
+
+
+TRAININGS_OF = {
+    Name.DDP: ("embedding", "generator", "reranker"),
+    Name.FSDP2: ("embedding", "generator"),
+    Name.ZERO1: ("generator",),
+    Name.ZERO2: ("generator",),
+    Name.ZERO3: ("generator",),
+}
+
+
+def do(given: argparse.Namespace, here: World, name: Name, made: Courses) -> None:
+    """Do everything with one strategy, and write down what this process found."""
+
+    def strategy() -> Strategy:
+        return strategies.several(name, here)
+
+    def train(course: Course, place: Path, watch: loop.Watch) -> Standing:
+        own = strategy()
+        return loop.train(course.shared(own), Store(place), watch, own)
+
+    found: dict[str, Tensor] = {}
+    told: dict[str, Any] = {}
+    folder = given.folder / name.value / str(here.rank)
+    for kind in TRAININGS_OF[name]:
+        fresh = partial(copy.deepcopy, made["training", kind])
+        for ending, (one, standing) in endings(fresh, train, folder / kind):
+            found |= {f"{kind}/{ending}/{key}": value for key, value in weights(one).items()}
+            told[f"{kind}/{ending}"] = standing.curve
+    if name is Name.DDP:
+        fresh = partial(copy.deepcopy, made["training", "embedding"])
+        told["stopped"] = stopped(fresh(), folder / "stopped", here, strategy())
+    for key in keys(name) if given.gradients else []:
+        # No step is done, and so every strategy has the same weights.
+        of_one = gradients(made[key, exactly(name, key)], strategy())
+        found |= {f"{key}/{number}": value for number, value in of_one.items()}
+    torch.save(
+        {key: value.cpu() for key, value in found.items()}, given.folder / f"{name}-{here.rank}.pt"
+    )
+    (given.folder / f"{name}-{here.rank}.json").write_text(json.dumps(told))
+
+
+def prepare(given: argparse.Namespace) -> Courses:
+    """Make every course before the processes join: students are cut in each of them alone."""
+    made = Made(given)
+    found: Courses = {("training", kind): make(made) for kind, make in TRAININGS.items()}
+    for name in given.strategies if given.gradients else []:
+        for key in keys(name):
+            exact = exactly(name, key)
+            if (key, exact) not in found:
+                found[key, exact] = course(made, key, exact=exact)
+    return found
+
+
+def exactly(name: Name, key: str) -> bool:
+    """Tell whether something is compared in float64."""
+    return name in EXACT and not key.startswith("embedding/")
+
+
+def alone(given: Any, component: str, what: str, *, exact: bool) -> dict[str, Tensor]:
+    """Return the gradients of one process, in one pass, for what several have done."""
+    return gradients(course(Made(given), f"{component}/{what}", exact=exact), Alone())
+
+
+def arguments() -> argparse.Namespace:
+    """Read what is to be done."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("prepared", type=Path)
+    parser.add_argument("teacher", type=Path)
+    parser.add_argument("ranker", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--strategies", nargs="+", type=Name, default=[Name.DDP])
+    parser.add_argument("--no-gradients", dest="gradients", action="store_false")
+    parser.add_argument("--gpus", type=int, default=0)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Join the other processes, then go through the strategies."""
+    given = arguments()
+    given.device = runtime.settle(threads=1, gpus=given.gpus)
+    made = prepare(given)
+    with world.joined(given.device) as here:
+        for name in given.strategies:
+            do(given, here, name, made)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BaseException:  # noqa: BLE001 - the outermost door of the process
+        traceback.print_exc()
+        # Threads of the process group must not keep a failed process alive.
+        os._exit(1)

@@ -1,0 +1,1 @@
+"""Embedding: a text encoder learns from the cached embeddings of its teacher."""

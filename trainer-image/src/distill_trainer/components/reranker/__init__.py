@@ -1,0 +1,1 @@
+"""Reranker: a student that orders documents learns from the scores of a cross-encoder."""

@@ -1,0 +1,1 @@
+"""Quantising: a trained student becomes smaller, and what that costs is measured."""

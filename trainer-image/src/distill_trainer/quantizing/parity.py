@@ -1,0 +1,48 @@
+"""Whether a float graph computes what its model does, whatever the length and the batch."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+from distill_api.names import Reason
+
+from distill_trainer.errors import BadInput
+
+TOLERANCE: Final = 1e-4
+"""Largest difference, relative to the largest number; a server's own bound."""
+BATCHES: Final = (1, 2, 7)
+REPEATS: Final = (1, 4, 64)
+"""How often a text is repeated: a few tokens, some, as many as the model reads."""
+
+type Compute = Callable[[Sequence[Any]], np.ndarray[Any, np.dtype[np.float32]]]
+"""Texts or pairs in one batch → vectors [batch, width] or scores [batch]."""
+
+
+def check(graph: Compute, model: Compute, items: Sequence[Any]) -> float:
+    """Return the largest difference; BadInput where it is too large.
+
+    items: texts, or pairs of them, by which both are asked.
+    """
+    largest = 0.0
+    for size in BATCHES:
+        for repeats in REPEATS:
+            batch = [_longer(items[place % len(items)], repeats) for place in range(size)]
+            expected, found = model(batch), graph(batch)
+            off = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
+            if not off <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
+                raise BadInput(
+                    Reason.BAD_MODEL,
+                    f"The student's ONNX graph gives other numbers than its weights for"
+                    f" {size} texts, repeated {repeats} times (largest difference {off:.2g}, at"
+                    f" most {TOLERANCE:g} is expected): its architecture cannot be exported with"
+                    " this release; remove spec.quantize",
+                )
+            largest = max(largest, off)
+    return largest
+
+
+def _longer(item: Any, repeats: int) -> Any:
+    if isinstance(item, str):
+        return " ".join([item] * repeats)
+    query, document = item
+    return (query, " ".join([document] * repeats))

@@ -1,0 +1,49 @@
+"""Opens a task's generating teacher: weights that run here, or a server that is asked."""
+
+from pathlib import Path
+from typing import Any
+
+from distill_api.sources import Endpoint, Sampling
+
+from distill_trainer.context import Context
+from distill_trainer.teachers import opening
+from distill_trainer.teachers.answers import Generator
+
+
+def open_generator(context: Context, folder: Path | None = None, *, spent: int = 0) -> Generator:
+    """Open the task's teacher.
+
+    folder: its weights, where they are fetched already. spent: tokens of earlier attempts.
+    """
+    teacher = context.task.spec.teacher
+    if teacher.endpoint is not None:
+        return open_endpoint(context, teacher.endpoint, teacher.sampling, spent=spent)
+    from distill_trainer.teachers.local_generator import LocalGenerator
+
+    made = open_weights(context, folder)
+    return LocalGenerator(made, teacher.sampling, teacher.batch_size, teacher.max_length)
+
+
+def open_weights(context: Context, folder: Path | None = None) -> Any:
+    """Load the teacher as a causal model with a chat template."""
+    from distill_trainer.students import causal
+    from distill_trainer.texts import conversation
+
+    source = context.task.spec.teacher.model
+    assert source is not None, "only for teachers with weights"
+    place = folder if folder is not None else opening.weights(context)
+    made = causal.load(place, trust=source.trust_remote_code)
+    conversation.ensure_template(made.tokenizer)
+    return made
+
+
+def open_endpoint(
+    context: Context, endpoint: Endpoint, sampling: Sampling, *, spent: int = 0
+) -> Generator:
+    """Open a server that answers conversations, with its key from a Secret."""
+    from distill_trainer.teachers.chat_endpoint import ChatEndpoint
+    from distill_trainer.teachers.endpoint import Budget
+
+    ref = endpoint.api_key_secret_ref
+    key = context.secrets.read(ref, ref.key) if ref is not None else None
+    return ChatEndpoint(endpoint, key, sampling, Budget(endpoint.token_budget, spent))

@@ -1,0 +1,247 @@
+"""A generating teacher whose weights run in this process."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from distill_api.sources import Sampling
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, TopPLogitsWarper
+
+from distill_trainer.losses import chunks
+from distill_trainer.students.causal import Causal
+from distill_trainer.teachers import answers
+from distill_trainer.teachers.answers import Answer, Ask, Distributions, Tell
+from distill_trainer.texts import conversation
+
+PAD_LABEL: Final = -100
+
+
+class Drawn(LogitsProcessor):  # type: ignore[misc]  # transformers has no types here
+    """Samples by the Gumbel-max trick: the largest of logits/T + Gumbel noise is a sample.
+
+    Each row draws from a generator of its own, so an answer does not depend on which others are
+    in its batch, and a resumed labelling gives the same one.
+    """
+
+    def __init__(self, seeds: Sequence[int], sampling: Sampling) -> None:
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.temperature = sampling.temperature
+        self.nucleus = TopPLogitsWarper(sampling.top_p) if sampling.top_p < 1 else None
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """Return scores [rows, vocabulary] whose largest is the sample."""
+        scaled = scores.float() / self.temperature
+        if self.nucleus is not None:
+            scaled = self.nucleus(input_ids, scaled)
+        uniform = torch.stack(
+            [torch.rand(scaled.shape[-1], generator=one) for one in self.generators]
+        )
+        return scaled - torch.log(-torch.log(uniform)).to(scaled.device)
+
+
+class Known(LogitsProcessor):  # type: ignore[misc]  # transformers has no types here
+    """Never chooses a row of the head that stands for no token."""
+
+    def __init__(self, vocabulary: int) -> None:
+        self.vocabulary = vocabulary
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:  # noqa: ARG002 - as transformers calls it
+        """Return scores [rows, head] without those of the padding."""
+        known = torch.arange(scores.shape[-1], device=scores.device) < self.vocabulary
+        return scores.masked_fill(~known, -torch.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalGenerator:
+    """A causal language model in evaluation mode, without gradients, in float32."""
+
+    causal: Causal
+    sampling: Sampling
+    batch_size: int
+    max_length: int | None = None
+    vocabulary: int | None = None
+    """Tokens that may be written, those with the lowest ids; all rows of the head where None."""
+
+    def answer(self, asked: Sequence[Ask], tell: Tell | None = None) -> list[Answer]:
+        """Answer conversations in batches of the given order."""
+        return in_batches(self._batch, asked, self.batch_size, tell)
+
+    def close(self) -> None:
+        """Nothing to let go of: the process ends soon."""
+
+    def _batch(self, asked: Sequence[Ask]) -> list[Answer]:
+        prompts = [conversation.prompt_ids(self.causal.tokenizer, one.chat) for one in asked]
+        if self.max_length is not None:
+            prompts = [ids[-self.max_length :] for ids in prompts]
+        written = self.write(prompts, [one.seed for one in asked])
+        cached: list[Distributions | None] = [None] * len(asked)
+        if self.sampling.top_logprobs:
+            cached = [*top_k(self.causal, prompts, written, self.sampling.top_logprobs)]
+        return [
+            read(self.causal, self.sampling, len(prompt), ids, told)
+            for prompt, ids, told in zip(prompts, written, cached, strict=True)
+        ]
+
+    @torch.no_grad()  # in inference mode, what a student keeps for later could not be trained
+    def write(
+        self, prompts: Sequence[list[int]], seeds: Sequence[int], *, least: int = 0
+    ) -> list[list[int]]:
+        """Return the token ids that the model writes after each prompt, its end included.
+
+        least: tokens that are written at least, for measurements of speed.
+        """
+        model, tokenizer = self.causal.model, self.causal.tokenizer
+        inputs = left_padded(prompts, tokenizer.pad_token_id, model.device)
+        config = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=self.sampling.max_tokens,
+            min_new_tokens=least or None,
+            eos_token_id=self.causal.ends,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        drawn = [Drawn(seeds, self.sampling)] if self.sampling.temperature > 0 else []
+        known = [] if self.vocabulary is None else [Known(self.vocabulary)]
+        out = generated(model, config, [*known, *drawn], inputs)
+        rows = out[:, inputs["input_ids"].shape[1] :].tolist()
+        return [until_end(row, self.causal.ends) for row in rows]
+
+
+def in_batches(
+    batch: Callable[[Sequence[Ask]], list[Answer]],
+    asked: Sequence[Ask],
+    size: int,
+    tell: Tell | None,
+) -> list[Answer]:
+    """Answer in batches of the given order; tell after each how many answers and tokens it had."""
+    found: list[Answer] = []
+    for start in range(0, len(asked), size):
+        answered = batch(asked[start : start + size])
+        found += answered
+        if tell is not None:
+            tell(len(answered), sum(one.prompt_tokens + one.tokens for one in answered))
+    return found
+
+
+def generated(
+    model: Any,
+    config: GenerationConfig,
+    processors: Sequence[LogitsProcessor],
+    inputs: Mapping[str, Tensor],
+) -> Any:
+    """Return the rows of token ids that a model generates by these settings.
+
+    Its own ones (beams, penalties, other temperatures) are not the spec's.
+    """
+    model.generation_config, own = config, model.generation_config
+    try:
+        return model.generate(
+            **inputs,
+            generation_config=config,
+            logits_processor=LogitsProcessorList(processors),
+        )
+    finally:
+        model.generation_config = own
+
+
+class Writer(Protocol):
+    """What has written."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """Turns its ids into text."""
+        ...
+
+    @property
+    def ends(self) -> list[int]:
+        """Token ids at which it ends."""
+        ...
+
+
+def read(
+    writer: Writer, sampling: Sampling, prompt: int, ids: list[int], cached: Distributions | None
+) -> Answer:
+    """Return what was written as an answer. prompt: tokens that were read before."""
+    ended = bool(ids) and ids[-1] in writer.ends
+    text = writer.tokenizer.decode(ids, skip_special_tokens=True)
+    thoughts, answer = None, text.strip()
+    if sampling.chain_of_thought:
+        thoughts, answer = conversation.divide(text)
+    reasoned = bool(thoughts) or not sampling.chain_of_thought
+    return Answer(
+        text=answer,
+        thoughts=thoughts,
+        flaw=answers.judged(answer, truncated=not ended, refused=False, reasoning=reasoned),
+        prompt_tokens=prompt,
+        tokens=len(ids),
+        ids=np.array(ids, dtype=np.uint32),
+        distributions=cached,
+    )
+
+
+def until_end(row: list[int], ends: Sequence[int]) -> list[int]:
+    """Cut what follows the first end; by its place, as padding may be the same token."""
+    stop = next((place for place, one in enumerate(row) if one in ends), len(row) - 1)
+    return row[: stop + 1]
+
+
+def left_padded(prompts: Sequence[list[int]], pad: int, device: torch.device) -> dict[str, Tensor]:
+    """Put prompts in one tensor, padding before them, so that all end at the same place."""
+    longest = max(map(len, prompts))
+    ids = [[pad] * (longest - len(one)) + one for one in prompts]
+    mask = [[0] * (longest - len(one)) + [1] * len(one) for one in prompts]
+    return {
+        "input_ids": torch.tensor(ids, device=device),
+        "attention_mask": torch.tensor(mask, device=device),
+    }
+
+
+@torch.inference_mode()
+def top_k(
+    causal: Causal, prompts: Sequence[list[int]], written: Sequence[list[int]], count: int
+) -> list[Distributions]:
+    """Return the distributions at temperature 1 at each written token, from one forward pass."""
+    rows = [[*prompt, *own] for prompt, own in zip(prompts, written, strict=True)]
+    longest = max(map(len, rows))
+    device = causal.model.device
+    pad = causal.tokenizer.pad_token_id
+    ids = torch.tensor([one + [pad] * (longest - len(one)) for one in rows], device=device)
+    lengths = torch.tensor([[len(one)] for one in rows], device=device)
+    mask = (torch.arange(longest, device=device) < lengths).long()
+    hidden = causal.body(input_ids=ids, attention_mask=mask).last_hidden_state
+    vocabulary = int(causal.model.get_output_embeddings().weight.shape[0])
+    size = chunks.size(vocabulary)
+    return [
+        # The state before a token is where its distribution is told.
+        distributions(causal, hidden[row, len(prompt) - 1 : len(prompt) + len(own) - 1],
+                       min(count, vocabulary), size)
+        for row, (prompt, own) in enumerate(zip(prompts, written, strict=True))
+    ]  # fmt: skip
+
+
+class Head(Protocol):
+    """What turns states into logits."""
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits [tokens, vocabulary] of states [tokens, width]."""
+        ...
+
+
+def distributions(head: Head, hidden: Tensor, count: int, size: int) -> Distributions:
+    """Return the count likeliest tokens at states [tokens, width], so many tokens at a time."""
+    ids, logprobs, tails = [], [], []
+    for begin in range(0, len(hidden), size):
+        logits = head.logits(hidden[begin : begin + size]).float()
+        whole = torch.logsumexp(logits, dim=-1, keepdim=True)
+        top = logits.topk(count, dim=-1)
+        others = logits.scatter(-1, top.indices, -torch.inf)
+        ids.append(top.indices)
+        logprobs.append(top.values - whole)
+        tails.append(torch.logsumexp(others, dim=-1) - whole.squeeze(-1))
+    return Distributions(
+        ids=torch.cat(ids).cpu().numpy().astype(np.uint32),
+        logprobs=torch.cat(logprobs).cpu().numpy().astype(np.float16),
+        tail=torch.cat(tails).cpu().numpy().astype(np.float32),
+    )

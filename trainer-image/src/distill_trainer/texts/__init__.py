@@ -1,0 +1,1 @@
+"""From records to tokens and back: conversations, templates, answers."""

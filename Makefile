@@ -5,7 +5,7 @@ SHELL := bash
 PYTHON := .venv/bin/python
 SOURCES := crds operator trainer-image server-image tests examples bench
 
-.PHONY: help setup demo test check generate verify images bench test-fast down
+.PHONY: help setup demo test check generate verify images bench test-fast test-gpu down
 
 help: ## show the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,10 +18,14 @@ demo: setup ## distil a real teacher on a real Kubernetes, roll the student out,
 	@$(PYTHON) -m examples.rollout.demo
 
 test: setup ## every test: unit, properties, contract, real cluster, one whole story
-	@$(PYTHON) -m pytest --cluster -n 3 --dist loadgroup
+	@$(PYTHON) -m pytest --cluster -n 3
 
 test-fast: ## the tests that need no cluster
 	@$(PYTHON) -m pytest tests/unit tests/properties tests/contract
+
+test-gpu: ## what needs an accelerator: training, strategies, NF4 weights, labels; skips what is missing
+	@scripts/setup.sh uv python environment
+	@$(PYTHON) -m pytest --gpu tests/gpu
 
 check: ## lint, types, import law, generated files
 	@.venv/bin/ruff format --check $(SOURCES)

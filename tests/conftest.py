@@ -16,10 +16,11 @@ hypothesis.settings.load_profile("kubedistill")
 
 NEEDS = {
     "cluster": "a real Kubernetes: pass --cluster (make test does)",
-    "gpu": "an accelerator: pass --gpu",
+    "gpu": "an accelerator: pass --gpu (make test-gpu does)",
 }
+CLUSTER_TESTS = "tests/cluster/"
 FLAG_OF = {"cluster": "--cluster", "gpu": "--gpu"}
-FOLDER_MARKS = {"cluster": "cluster"}
+FOLDER_MARKS = {"cluster": "cluster", "gpu": "gpu"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,10 +28,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--gpu", action="store_true", help="also run tests that need an accelerator")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Spread tests as said above, whatever `--dist` says.
+
+    pytest-xdist has groups for that (`loadgroup`), but with pytest 9.2 they are without effect:
+    it writes them into a name that pytest no longer reads.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneClusterWorker(LoadFileScheduling):
+        """Give one worker all tests of the cluster, and any other file to one worker as a whole."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "cluster" if file.startswith(CLUSTER_TESTS) else file
+
+    return OneClusterWorker(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         _mark_by_folder(item)
-        _keep_together(item)
         for mark, need in NEEDS.items():
             if item.get_closest_marker(mark) and not config.getoption(FLAG_OF[mark]):
                 item.add_marker(pytest.mark.skip(reason=f"needs {need}"))
@@ -41,12 +60,6 @@ def _mark_by_folder(item: pytest.Item) -> None:
     room = item.path.relative_to(tests).parts[0]
     if room in FOLDER_MARKS:
         item.add_marker(FOLDER_MARKS[room])
-
-
-def _keep_together(item: pytest.Item) -> None:
-    """Give one worker all tests of the cluster, and any other file to one worker as a whole."""
-    of_cluster = item.get_closest_marker("cluster")
-    item.add_marker(pytest.mark.xdist_group("cluster" if of_cluster else str(item.path)))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

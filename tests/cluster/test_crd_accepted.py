@@ -12,7 +12,7 @@ from devcluster import Cluster
 from distill_api import names
 from distill_api.generate import crd as definition
 from distill_api.generate import files
-from distill_api.generate.kinds import JOB, KINDS, Kind
+from distill_api.generate.kinds import KINDS, Kind
 from distill_api.job import DistillationJobSpec
 from kubernetes import client
 from namespaces import OF
@@ -220,18 +220,23 @@ def _members(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str,
         yield from _members(member, f"{path}.{name}")
 
 
-def test_the_api_server_publishes_a_sentence_for_every_field(crd: None, cluster: Cluster) -> None:
+def _fields(schemas: dict[str, Any]) -> dict[str, str]:
+    """Return what is said of each field, at every depth, by its path."""
+    tops = ("spec", "status")
+    found = (member for top in tops for member in _members(schemas[top], top))
+    return {path: member.get("description", "") for path, member in found}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=[kind.kind for kind in KINDS])
+def test_the_api_server_publishes_a_sentence_for_every_field(
+    crd: None, cluster: Cluster, kind: Kind
+) -> None:
     """What `kubectl explain` reads: the served OpenAPI document, at every depth."""
     served = json.loads(cluster.kubectl("get", "--raw", f"/openapi/v3/apis/{'/'.join(OF)}"))
     schemas = served["components"]["schemas"]
-    (ours,) = (s for name, s in schemas.items() if name.endswith(f".{names.JOB_KIND}"))
-    tree = definition.root_schema(JOB)["properties"]
-    expected = {path for top in ("spec", "status") for path, _ in _members(tree[top], top)}
-    found = {
-        path: member.get("description", "")
-        for top in ("spec", "status")
-        for path, member in _members(ours["properties"][top], top)
-    }
+    (ours,) = (s for name, s in schemas.items() if name.endswith(f".{kind.kind}"))
+    expected = set(_fields(definition.root_schema(kind)["properties"]))
+    found = _fields(ours["properties"])
     assert len(expected) > 250
     assert {path for path, about in found.items() if about.endswith(".")} == expected
 
@@ -243,6 +248,12 @@ EXPLAINED = [
     ("djob.spec.publish.oci.repository", "Registry and repository without tag"),
     ("djob.status.stages.progress.percent", "Share that is done"),
     ("djob.status.conditions.reason", "ENUM:"),
+    ("drollout", "sequential tests watch"),
+    ("drollout.spec.metrics.latency.limitMilliseconds", "ends exactly here"),
+    ("drollout.spec.student.deployment.runtime", "OnnxRuntime or Torch"),
+    ("drollout.spec.promote", "Full"),
+    ("drollout.status.metrics.test.llr", "Log-likelihood ratio"),
+    ("drollout.status.record", "Not an interface"),
 ]
 
 

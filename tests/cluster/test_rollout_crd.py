@@ -10,9 +10,7 @@ import pytest
 import yaml
 from devcluster import Cluster
 from distill_api import names
-from distill_api.generate import crd as definition
 from distill_api.generate import files
-from distill_api.generate.kinds import ROLLOUT
 from distill_api.rollout import DistilledModelRolloutSpec
 from kubernetes import client
 from namespaces import OF
@@ -177,42 +175,3 @@ def test_kubectl_shows_the_columns(
     wide = cluster.kubectl(*words, "-o", "wide").split("\n")[0].split()
     assert {"TEACHER", "ARTIFACT", "REASON"} < set(wide)
     assert stored["metadata"]["name"] in cluster.kubectl("get", "distillation", "-n", shared_space)
-
-
-def _members(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    held = schema.get("items", schema)
-    for name, member in held.get("properties", {}).items():
-        yield f"{path}.{name}", member
-        yield from _members(member, f"{path}.{name}")
-
-
-def test_the_api_server_publishes_a_sentence_for_every_field(crd: None, cluster: Cluster) -> None:
-    """What `kubectl explain` reads: the served OpenAPI document, at every depth."""
-    served = json.loads(cluster.kubectl("get", "--raw", f"/openapi/v3/apis/{'/'.join(OF)}"))
-    schemas = served["components"]["schemas"]
-    (ours,) = (s for name, s in schemas.items() if name.endswith(f".{names.ROLLOUT_KIND}"))
-    tree = definition.root_schema(ROLLOUT)["properties"]
-    tops = ("spec", "status")
-    expected = {path for top in tops for path, _ in _members(tree[top], top)}
-    found = {
-        path: member.get("description", "")
-        for top in tops
-        for path, member in _members(ours["properties"][top], top)
-    }
-    assert len(expected) > 250
-    assert {path for path, about in found.items() if about.endswith(".")} == expected
-
-
-EXPLAINED = [
-    ("drollout", "sequential tests watch"),
-    ("drollout.spec.metrics.latency.limitMilliseconds", "ends exactly here"),
-    ("drollout.spec.student.deployment.runtime", "OnnxRuntime or Torch"),
-    ("drollout.spec.promote", "Full"),
-    ("drollout.status.metrics.test.llr", "Log-likelihood ratio"),
-    ("drollout.status.record", "Not an interface"),
-]
-
-
-@pytest.mark.parametrize(("path", "sentence"), EXPLAINED, ids=[path for path, _ in EXPLAINED])
-def test_kubectl_explains_a_field(crd: None, cluster: Cluster, path: str, sentence: str) -> None:
-    assert sentence in " ".join(cluster.kubectl("explain", path).split())

@@ -119,7 +119,7 @@ def test_a_length_beyond_the_positions_is_refused(teacher_folder: Path):
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path):
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(BadInput, match="cannot be loaded as a text encoder"):
+    with pytest.raises(BadInput, match="cannot be loaded as a SentenceTransformer"):
         make.load(tmp_path)
 
 

@@ -1,6 +1,6 @@
 """The untrained student of a recipe: where it comes from, its width, its prompts, its folder."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +34,27 @@ def make(
 
 def load(folder: Path, *, trust: bool = False) -> SentenceTransformer:
     """Load a model in float32 on the CPU; BadInput when it is no text encoder that we can run."""
+    return opened(SentenceTransformer, folder, trust=trust)
+
+
+def opened[T](kind: Callable[..., T], folder: Path, *, trust: bool, **more: Any) -> T:
+    """Load a model of a class of sentence-transformers in float32 on the CPU.
+
+    more: further arguments of the class. Raises BadInput for a folder that it cannot load.
+    """
     try:
-        return SentenceTransformer(
+        return kind(
             str(folder),
             device="cpu",
             trust_remote_code=trust,
             local_files_only=True,
             model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+            **more,
         )
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise BadInput(
             Reason.BAD_MODEL,
-            f"the model cannot be loaded as a text encoder ({error}): a folder with config.json,"
+            f"the model cannot be loaded as a {kind.__name__} ({error}): a folder with config.json,"
             " safetensors and a tokenizer of an architecture that transformers knows is expected",
         ) from error
 

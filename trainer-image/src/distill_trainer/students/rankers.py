@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from distill_api.names import Reason
 from distill_api.sources import FromTeacher, Prompts, Student, StudentArchitecture
-from safetensors import SafetensorError
 from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Dense, Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
@@ -60,25 +58,7 @@ def load(folder: Path, kind: StudentArchitecture, *, trust: bool = False) -> Ran
         StudentArchitecture.CROSS_ENCODER: CrossEncoder,
         StudentArchitecture.LATE_INTERACTION: MultiVectorEncoder,
     }
-    return _loaded(classes.get(kind, SentenceTransformer), folder, trust=trust)
-
-
-def _loaded[T](made: Callable[..., T], folder: Path, *, trust: bool, **more: Any) -> T:
-    try:
-        return made(
-            str(folder),
-            device="cpu",
-            trust_remote_code=trust,
-            local_files_only=True,
-            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
-            **more,
-        )
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        raise BadInput(
-            Reason.BAD_MODEL,
-            f"the student cannot be loaded ({error}): a folder with config.json, safetensors and a"
-            " tokenizer of an architecture that transformers knows is expected",
-        ) from error
+    return make.opened(classes.get(kind, SentenceTransformer), folder, trust=trust)
 
 
 def _trusted(wanted: Student) -> bool:
@@ -100,7 +80,7 @@ def _bi_encoder(wanted: Student, folder: Path, seed: int) -> SentenceTransformer
 def _body_of(folder: Path) -> SentenceTransformer:
     """Read a cross-encoder's layers without its classifier, as a text encoder of mean pooling."""
     with TemporaryDirectory() as place:
-        teacher = _loaded(CrossEncoder, folder, trust=False)
+        teacher = make.opened(CrossEncoder, folder, trust=False)
         whole = teacher.model
         assert whole is not None
         whole.base_model.save_pretrained(place)
@@ -113,7 +93,7 @@ def _body_of(folder: Path) -> SentenceTransformer:
 def _late_interaction(wanted: Student, folder: Path) -> MultiVectorEncoder:
     width = wanted.embedding_dimension or TOKEN_WIDTH
     if wanted.from_teacher is None:
-        student = _loaded(MultiVectorEncoder, folder, trust=_trusted(wanted))
+        student = make.opened(MultiVectorEncoder, folder, trust=_trusted(wanted))
         _refuse_extras(student)
         return student
     body = from_teacher.cut(_body_of(folder), wanted.from_teacher)[0]
@@ -156,8 +136,8 @@ def _cross_encoder(wanted: Student, folder: Path) -> CrossEncoder:
         )
     raw = {"num_labels": 1, "activation_fn": nn.Identity()}
     if wanted.from_teacher is None:
-        return _loaded(CrossEncoder, folder, trust=_trusted(wanted), **raw)
-    teacher = _loaded(CrossEncoder, folder, trust=False, **raw)
+        return make.opened(CrossEncoder, folder, trust=_trusted(wanted), **raw)
+    teacher = make.opened(CrossEncoder, folder, trust=False, **raw)
     return _cut(teacher, wanted.from_teacher)
 
 

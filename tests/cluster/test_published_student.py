@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import secrets
 import threading
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,12 @@ def host(cluster: Cluster) -> str:
     return cluster.registry
 
 
+@pytest.fixture
+def room(host: str) -> str:
+    """Return a part of the registry of this test's own: it keeps what earlier runs pushed."""
+    return f"{host}/tests-{secrets.token_hex(5)}"
+
+
 def a_publication(folder: Path, repository: str, **target: Any) -> Context:
     oci = {"repository": repository, "plainHttp": True, **target}
     task = a_task(folder, Stage.PUBLISH, publish=[{"oci": oci}], cache=False)
@@ -41,8 +48,8 @@ def published(folder: Path, repository: str, weights: bytes = b"12345678") -> Re
     return publish.run(context)
 
 
-def test_what_is_pushed_can_be_pulled_and_is_the_same(tmp_path: Path, host: str):
-    report = published(tmp_path / "one", f"{host}/tests/pulled")
+def test_what_is_pushed_can_be_pulled_and_is_the_same(tmp_path: Path, room: str):
+    report = published(tmp_path / "one", f"{room}/pulled")
     artifact = report.artifact
     assert artifact is not None
     fetched = pull.pull(artifact.uri, tmp_path / "got", plain_http=True)
@@ -54,23 +61,23 @@ def test_what_is_pushed_can_be_pulled_and_is_the_same(tmp_path: Path, host: str)
     assert {"README.md", "lineage.json", "report.html", "modules.json", "1_Pooling"} <= names
 
 
-def test_equal_content_has_an_equal_digest_and_is_pushed_once(tmp_path: Path, host: str):
-    first = published(tmp_path / "one", f"{host}/tests/equal")
-    again = published(tmp_path / "two", f"{host}/tests/equal")
-    other = published(tmp_path / "three", f"{host}/tests/equal", b"87654321")
+def test_equal_content_has_an_equal_digest_and_is_pushed_once(tmp_path: Path, host: str, room: str):
+    first = published(tmp_path / "one", f"{room}/equal")
+    again = published(tmp_path / "two", f"{room}/equal")
+    other = published(tmp_path / "three", f"{room}/equal", b"87654321")
     assert first.artifact is not None
     assert first.artifact == again.artifact
     assert other.artifact is not None
     assert other.artifact.weights_digest != first.artifact.weights_digest
-    tagged = registry.parse(f"{host}/tests/equal:demo")
+    tagged = registry.parse(f"{room}/equal:demo")
     _, digest = registry.manifest(Client(host, plain_http=True, config=None), tagged)
     assert digest == other.artifact.digest
 
 
 # oras-py 0.2.43 leaves the choice of tarfile's filter to Python.
 @pytest.mark.filterwarnings("ignore:Python 3.14 will:DeprecationWarning")
-def test_oras_pulls_it_by_its_own_means(tmp_path: Path, host: str):
-    report = published(tmp_path / "one", f"{host}/tests/oras")
+def test_oras_pulls_it_by_its_own_means(tmp_path: Path, host: str, room: str):
+    report = published(tmp_path / "one", f"{room}/oras")
     assert report.artifact is not None
     client = Client(host, plain_http=True, config=None)
     target = report.artifact.uri.removeprefix("oci://")
@@ -79,11 +86,11 @@ def test_oras_pulls_it_by_its_own_means(tmp_path: Path, host: str):
     assert (tmp_path / "got" / "models" / "model.safetensors").read_bytes() == b"12345678"
 
 
-def test_two_jobs_push_the_same_student_at_once(tmp_path: Path, host: str):
+def test_two_jobs_push_the_same_student_at_once(tmp_path: Path, room: str):
     results: list[Report] = []
 
     def run(name: str) -> None:
-        results.append(published(tmp_path / name, f"{host}/tests/race"))
+        results.append(published(tmp_path / name, f"{room}/race"))
 
     threads = [threading.Thread(target=run, args=(name,)) for name in ("one", "two", "three")]
     for thread in threads:
@@ -96,9 +103,9 @@ def test_two_jobs_push_the_same_student_at_once(tmp_path: Path, host: str):
 
 
 def test_a_node_mounts_it_as_an_image_volume(
-    tmp_path: Path, cluster: Cluster, host: str, space: str
+    tmp_path: Path, cluster: Cluster, room: str, space: str
 ):
-    report = published(tmp_path / "one", f"{host}/tests/mounted")
+    report = published(tmp_path / "one", f"{room}/mounted")
     assert report.artifact is not None
     reference = report.artifact.uri.removeprefix("oci://")
     pod = a_pod_that_reads(reference)
@@ -112,7 +119,7 @@ def test_a_node_mounts_it_as_an_image_volume(
 
 
 def test_a_layer_that_was_broken_off_goes_on_from_its_last_chunk(
-    tmp_path: Path, host: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, host: str, room: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(uploading, "CHUNK", 10_000)
     sent, send = list[tuple[int, int]](), Uploader._chunk
@@ -126,20 +133,20 @@ def test_a_layer_that_was_broken_off_goes_on_from_its_last_chunk(
     weights = bytes(range(256)) * 200
     monkeypatch.setattr(Uploader, "_chunk", breaks)
     with pytest.raises(KeyboardInterrupt):
-        published(tmp_path, f"{host}/tests/resumed", weights)
+        published(tmp_path, f"{room}/resumed", weights)
     # Killed half-way: there is nothing to read, by tag or otherwise.
     client = Client(host, plain_http=True, config=None)
-    reference = registry.parse(f"{host}/tests/resumed:demo")
+    reference = registry.parse(f"{room}/resumed:demo")
     assert manifests.get(client, reference, "demo") is None
     sent[:] = [(0, 0)] * 9  # breaks no more
-    report = published(tmp_path, f"{host}/tests/resumed", weights)
+    report = published(tmp_path, f"{room}/resumed", weights)
     assert sent[9] == (20_000, 10_000)
     assert report.artifact is not None
     pull.pull(report.artifact.uri, tmp_path / "got", plain_http=True)
     assert (tmp_path / "got" / "models" / "model.safetensors").read_bytes() == weights
 
 
-def test_it_is_signed_and_older_students_go(tmp_path: Path, host: str):
+def test_it_is_signed_and_older_students_go(tmp_path: Path, host: str, room: str):
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(
         serialization.Encoding.PEM,
@@ -149,12 +156,12 @@ def test_it_is_signed_and_older_students_go(tmp_path: Path, host: str):
     digests = []
     for number in range(3):
         folder = tmp_path / str(number)
-        secret = folder / "secrets" / "signer"
-        secret.mkdir(parents=True)
-        (secret / signing.KEY).write_bytes(pem)
+        kept = folder / "secrets" / "signer"
+        kept.mkdir(parents=True)
+        (kept / signing.KEY).write_bytes(pem)
         context = a_publication(
             folder,
-            f"{host}/tests/retained",
+            f"{room}/retained",
             tag=f"v{number}",
             sign={"secretRef": {"name": "signer"}},
             retention={"keepLast": 2},
@@ -162,7 +169,7 @@ def test_it_is_signed_and_older_students_go(tmp_path: Path, host: str):
         a_trained_student(context, b"weights %d" % number)
         digests.append(publish.run(context).publications[0].digest or "")
     client = Client(host, plain_http=True, config=None)
-    where = registry.parse(f"{host}/tests/retained")
+    where = registry.parse(f"{room}/retained")
     assert set(manifests.tags(client, where)) == {
         "v1",
         "v2",
@@ -170,7 +177,7 @@ def test_it_is_signed_and_older_students_go(tmp_path: Path, host: str):
         *(signing.tag(digest) for digest in digests[1:]),
     }
     signed = json.loads(manifests.get(client, where, signing.tag(digests[2])) or b"")["layers"][0]
-    answer = client.do_request(f"http://{host}/v2/tests/retained/blobs/{signed['digest']}")
+    answer = client.do_request(f"http://{host}/v2/{where.repository}/blobs/{signed['digest']}")
     signature = signed["annotations"][signing.ANNOTATION]
     assert signing.claims(answer.content, digests[2])
     assert signing.verified(key.public_key(), answer.content, signature)

@@ -120,14 +120,14 @@ def guide(lesson: Lesson, count: int, batch: int, scratch: Path) -> Loop:
         teacher_model=teacher.model,
         model=model.model,
         args=arguments,
-        train_dataset=_padded(examples, batch, steps, model.tokenizer.pad_token_id),
+        train_dataset=laid_out(examples, batch, steps, model.tokenizer.pad_token_id),
         callbacks=[clock],
     )
     trainer.train()
     return Loop(clock.seconds, trainer.losses)
 
 
-def _padded(
+def laid_out(
     examples: Sequence[Taught], batch: int, steps: int, pad: int
 ) -> list[dict[str, list[int]]]:
     """Lay the answers out in the order of our steps, each filled up to the longest of all."""

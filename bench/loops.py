@@ -146,7 +146,7 @@ class Texts(Dataset[tuple[str, str]]):
 
 
 def guides_arguments(
-    scratch: Path, batch: int, steps: int, rate: float, **more: Any
+    scratch: Path, batch: int, steps: int, rate: float, *, on_cpu: bool = True, **more: Any
 ) -> TrainingArguments:
     """Return how the guide's Trainer takes our batches in our order, at one learning rate."""
     return TrainingArguments(
@@ -160,7 +160,7 @@ def guides_arguments(
         logging_steps=100,
         save_strategy="no",
         report_to=[],
-        use_cpu=True,
+        use_cpu=on_cpu,
         remove_unused_columns=False,
         disable_tqdm=True,
         seed=SEED,

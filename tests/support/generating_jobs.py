@@ -34,6 +34,9 @@ class Stopping(Progress):
 class Job:
     """A job below a folder."""
 
+    gpus = 0
+    """Accelerators that its pods are given."""
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self.spec: dict[str, Any] = {}
@@ -47,6 +50,7 @@ class Job:
                 "job": {"namespace": "team", "name": "tiny", "uid": "u"},
                 "spec": self.spec,
                 "workspace": f"file://{self.root}/workspace",
+                "gpus": self.gpus,
             }
         )
         places = Places(self.root / "scratch", self.root / "volumes", self.root / "secrets")

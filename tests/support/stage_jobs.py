@@ -43,6 +43,9 @@ class Told(Progress):
 class Job:
     """A job's stages, run in this process."""
 
+    gpus = 0
+    """Accelerators that its pods are given."""
+
     def __init__(self, root: Path, teacher: Path, **spec: object) -> None:
         self.root = root
         root.mkdir(exist_ok=True)
@@ -76,6 +79,7 @@ class Job:
                 "job": {"namespace": "team", "name": "tiny", "uid": "u"},
                 "spec": spec or self.spec,
                 "workspace": f"file://{self.root}/workspace",
+                "gpus": self.gpus,
             }
         )
         places = Places(self.root / "scratch", self.root / "volumes", self.root / "secrets")

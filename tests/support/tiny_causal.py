@@ -49,25 +49,24 @@ def model(
 ) -> Causal:
     """Make a model of random weights. padded: rows of the head beyond the tokenizer's tokens."""
     known = tokenizer(words)
-    settings = AutoConfig.for_model(
-        kind,
-        vocab_size=len(known) + padded,
-        hidden_size=hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=heads,
-        head_dim=hidden // heads,
-        intermediate_size=2 * hidden,
-        max_position_embeddings=256,
-        initializer_range=0.2,
-        bos_token_id=known.bos_token_id,
-        eos_token_id=known.eos_token_id,
-        pad_token_id=known.pad_token_id,
-        **config,
-    )
+    settings: dict[str, object] = {
+        "vocab_size": len(known) + padded,
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "head_dim": hidden // heads,
+        "intermediate_size": 2 * hidden,
+        "max_position_embeddings": 256,
+        "initializer_range": 0.2,
+        "bos_token_id": known.bos_token_id,
+        "eos_token_id": known.eos_token_id,
+        "pad_token_id": known.pad_token_id,
+    }
+    made = AutoConfig.for_model(kind, **settings | config)
     with torch.random.fork_rng(), TemporaryDirectory() as folder:
         torch.manual_seed(seed)
-        AutoModelForCausalLM.from_config(settings, dtype=torch.float32).save_pretrained(folder)
+        AutoModelForCausalLM.from_config(made, dtype=torch.float32).save_pretrained(folder)
         known.save_pretrained(folder)
         return causal.load(folder)  # type: ignore[arg-type]
 

@@ -118,4 +118,4 @@ def test_no_more_than_one_chunk_of_logits_is_asked_for_at_a_time():
 
     chunks.total(random(10, 2, seed=9), loss, 4, [])
     assert seen == [4, 4, 2]
-    assert chunks.size(50_000) * 50_000 <= chunks.LOGITS
+    assert chunks.size(50_000, torch.device("cpu")) * 50_000 <= chunks.LOGITS

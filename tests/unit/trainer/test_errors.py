@@ -3,6 +3,7 @@
 import errno
 
 import pytest
+import torch
 from distill_api.names import Exit, Reason
 from distill_trainer import errors
 from distill_trainer.errors import BadInput, TryAgain
@@ -36,6 +37,12 @@ CASES = [
         Exit.TRY_AGAIN,
     ),
     ("no memory", MemoryError(), Reason.OUT_OF_MEMORY, Exit.TRY_AGAIN),
+    (
+        "no memory on the accelerator",
+        torch.OutOfMemoryError("CUDA out of memory"),
+        Reason.OUT_OF_MEMORY,
+        Exit.TRY_AGAIN,
+    ),
     ("a defect of ours", KeyError("x"), Reason.CRASHED, Exit.TRY_AGAIN),
 ]
 

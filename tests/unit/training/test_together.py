@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_given
 import tiny_models
-import tiny_rankers
 import torch
 from distill_api.training import Strategy as Name
 from distill_trainer.distributed import dealing, strategies
 from distill_trainer.distributed.strategy import Alone
 from distill_trainer.distributed.world import ALONE, World, joined
 from distill_trainer.errors import BadInput, TryAgain
-from distill_trainer.preparing import lists
 from distill_trainer.training import loop
 from distill_trainer.training.checkpoints import Store
+from tiny_given import Given
 from torch import Tensor
 
 STRATEGIES = tuple(Name)
@@ -46,16 +46,6 @@ class Found:
         """Return the tensors whose names begin so, without the beginning."""
         start = f"{prefix}/"
         return {k.removeprefix(start): v for k, v in self.tensors.items() if k.startswith(start)}
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What both the processes and this one make their courses of."""
-
-    prepared: Path
-    teacher: Path
-    ranker: Path
-    device: torch.device
 
 
 def free_port() -> int:
@@ -91,19 +81,8 @@ def together(given: Given, folder: Path, *more: str, processes: int = 2) -> None
 
 
 @pytest.fixture(scope="session")
-def given(
-    world: tiny_models.World, teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Given:
-    folder = tmp_path_factory.mktemp("ranker")
-    tiny_rankers.teacher().save(str(folder))
-    negatives = np.load(world.prepared / "negatives.npy")
-    shape = (len(negatives), 1 + negatives.shape[1])
-    scores = 8 * np.random.default_rng(5).standard_normal(shape, dtype=np.float32)
-    scores[:, 1:][negatives < 0] = np.nan
-    prepared = tmp_path_factory.mktemp("lists")
-    shutil.copytree(world.prepared, prepared, dirs_exist_ok=True)
-    np.save(prepared / lists.SCORES, scores)
-    return Given(prepared, teacher_folder, folder, torch.device("cpu"))
+def given(world: tiny_models.World, tmp_path_factory: pytest.TempPathFactory) -> Given:
+    return tiny_given.write(tmp_path_factory.mktemp("given"), world, torch.device("cpu"))
 
 
 @pytest.fixture(scope="session")
@@ -267,16 +246,3 @@ def test_a_lost_peer_is_worth_another_try(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MASTER_PORT", str(free_port()))
     with pytest.raises(TryAgain, match="Another process of the training was lost"):
         join()
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
-@pytest.mark.parametrize("name", STRATEGIES)
-def test_a_strategy_trains_on_accelerators(given: Given, tmp_path: Path, name: Name):
-    # NCCL gives each process an accelerator of its own; one alone goes the same ways.
-    processes = min(torch.cuda.device_count(), 2)
-    arguments = ("--no-gradients", "--strategies", name.value, "--gpus", "1")
-    together(given, tmp_path, *arguments, processes=processes)
-    ends = torch.load(tmp_path / f"{name.value}-0.pt", weights_only=True)
-    assert all(bool(weight.isfinite().all()) for weight in ends.values())
-    assert {key.split("/")[0] for key in ends} == set(TRAININGS[name])

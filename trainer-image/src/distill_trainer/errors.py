@@ -21,6 +21,10 @@ _MEMORY_SENTENCE = (
     "The stage ran out of memory. Raise podTemplate.resources.limits.memory, or lower"
     " teacher.batchSize or training.microBatchSize"
 )
+_ACCELERATOR_SENTENCE = (
+    "The accelerator ran out of memory. Lower training.microBatchSize or teacher.batchSize, set"
+    " training.gradientCheckpointing or precision BFloat16, or ask for accelerators with more"
+)
 
 
 class TrainerError(Exception):
@@ -66,10 +70,17 @@ def failure(error: BaseException) -> tuple[Failure, Exit]:
             return _told(reason, sentence, Exit.PEER_LOST)
         case TryAgain(reason=reason, sentence=sentence):
             return _told(reason, sentence)
-        case MemoryError():
-            return _told(Reason.OUT_OF_MEMORY, _MEMORY_SENTENCE)
+        case _ if (advice := _of_memory(error)) is not None:
+            return _told(Reason.OUT_OF_MEMORY, advice)
         case _:
             return _told(Reason.CRASHED, f"{last_line(error)} {_frame(error)}")
+
+
+def _of_memory(error: BaseException) -> str | None:
+    if isinstance(error, MemoryError):
+        return _MEMORY_SENTENCE
+    # torch's own; it is not imported for this.
+    return _ACCELERATOR_SENTENCE if type(error).__name__ == "OutOfMemoryError" else None
 
 
 def is_full(error: BaseException) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from distill_api.names import Stage
 from distill_api.status import EvaluationStatus, Usage
 from distill_api.wire import Report, Task
@@ -81,6 +82,11 @@ def trusts(task: Task) -> bool:
     """
     model = task.spec.student.model
     return bool(model and model.trust_remote_code)
+
+
+def device(task: Task, folders: Folders) -> torch.device:
+    """Return where both models are measured; a quantised student runs on the processor."""
+    return torch.device("cpu") if folders.quantized else runtime.device(task.gpus)
 
 
 def as_published(context: Context, model: Any, folders: Folders) -> Any:

@@ -1,6 +1,7 @@
 """The strategies by the names that the spec gives them, and what works with which.
 
 Tested with two gloo processes: gradients of one process, and a killed training that ends bit-equal.
+With NCCL as many processes are tested as there are accelerators (`make test-gpu`).
 
 | component                      | DDP | FSDP2 | ZeRO1 | ZeRO2 | ZeRO3 |
 |--------------------------------|-----|-------|-------|-------|-------|

@@ -8,12 +8,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 LOGITS = 1 << 24
-"""Numbers of one chunk's logits: 64 MiB in float32."""
+"""Numbers of one chunk's logits on a CPU: 64 MiB in float32."""
+LOGITS_ACCELERATOR = 1 << 26
 
 
-def size(vocabulary: int) -> int:
-    """Tokens of one chunk."""
-    return max(LOGITS // vocabulary, 16)
+def size(vocabulary: int, device: torch.device) -> int:
+    """Tokens of one chunk, computed on a device."""
+    most = LOGITS if device.type == "cpu" else LOGITS_ACCELERATOR
+    return max(most // vocabulary, 16)
 
 
 def total(

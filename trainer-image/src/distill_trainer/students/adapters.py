@@ -55,6 +55,9 @@ def quantize(body: nn.Module, *, compute: torch.dtype = torch.float32) -> None:
             weight, requires_grad=False, quant_type="nf4", compress_statistics=False
         ).to(weight.device)
         held.bias = linear.bias
+        # CPUs with bfloat16 would pack the weights anew on a look without gradients, in place: the
+        # scales rounded, and only where both sides are multiples of 32 and 64.
+        held.support_avx512bf16_for_cpu = False
         setattr(parent, name, held)
 
 

@@ -20,12 +20,12 @@ def open_generator(context: Context, folder: Path | None = None, *, spent: int =
         return open_endpoint(context, teacher.endpoint, teacher.sampling, spent=spent)
     from distill_trainer.teachers.local_generator import LocalGenerator
 
-    made = open_weights(context, folder)
+    made = placed(context, open_weights(context, folder))
     return LocalGenerator(made, teacher.sampling, teacher.batch_size, teacher.max_length)
 
 
 def open_weights(context: Context, folder: Path | None = None) -> Any:
-    """Load the teacher as a causal model with a chat template."""
+    """Load the teacher as a causal model with a chat template, on the CPU."""
     from distill_trainer.students import causal
     from distill_trainer.texts import conversation
 
@@ -34,6 +34,14 @@ def open_weights(context: Context, folder: Path | None = None) -> Any:
     place = folder if folder is not None else opening.weights(context)
     made = causal.load(place, trust=source.trust_remote_code)
     conversation.ensure_template(made.tokenizer)
+    return made
+
+
+def placed(context: Context, made: Any) -> Any:
+    """Put a model that writes where this pod computes: on its accelerator, if it has one."""
+    from distill_trainer.training import runtime
+
+    made.model.to(runtime.device(context.task.gpus))
     return made
 
 

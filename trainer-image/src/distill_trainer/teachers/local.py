@@ -57,16 +57,22 @@ class LocalTeacher:
 
 
 def load(
-    folder: Path, source: ModelSource, max_length: int | None, batch_size: int
+    folder: Path, source: ModelSource, max_length: int | None, batch_size: int, *, gpus: int
 ) -> LocalTeacher:
-    """Load a teacher from its folder; raises BadInput where it cannot be loaded."""
+    """Load a teacher from its folder; raises BadInput where it cannot be loaded.
+
+    gpus: accelerators that the pod was given.
+    """
     import torch
     from safetensors import SafetensorError
     from sentence_transformers import SentenceTransformer
 
+    from distill_trainer.training import runtime
+
     try:
         model = SentenceTransformer(
             str(folder),
+            device=str(runtime.device(gpus)),
             trust_remote_code=source.trust_remote_code,
             local_files_only=True,
             model_kwargs={"dtype": torch.float32, "use_safetensors": True},

@@ -212,7 +212,7 @@ def top_k(
     mask = (torch.arange(longest, device=device) < lengths).long()
     hidden = causal.body(input_ids=ids, attention_mask=mask).last_hidden_state
     vocabulary = int(causal.model.get_output_embeddings().weight.shape[0])
-    size = chunks.size(vocabulary)
+    size = chunks.size(vocabulary, device)
     return [
         # The state before a token is where its distribution is told.
         distributions(causal, hidden[row, len(prompt) - 1 : len(prompt) + len(own) - 1],

@@ -90,7 +90,7 @@ def top_k(
     ids, mask = seq2seq.padded(sources, pad, device)
     before, _ = seq2seq.padded([[model.start, *own[:-1]] for own in written], pad, device)
     hidden = model.states(ids, mask, before)
-    size = chunks.size(model.model.get_output_embeddings().weight.shape[0])
+    size = chunks.size(model.model.get_output_embeddings().weight.shape[0], device)
     head = _Known(model, model.known)
     most = min(count, head.tokens)
     return [

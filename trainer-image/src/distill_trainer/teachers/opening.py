@@ -66,7 +66,8 @@ def open_teacher(context: Context, folder: Path | None = None, *, spent: int = 0
     from distill_trainer.teachers import local
 
     place = folder if folder is not None else weights(context)
-    return local.load(place, teacher.model, teacher.max_length, teacher.batch_size)
+    gpus = context.task.gpus
+    return local.load(place, teacher.model, teacher.max_length, teacher.batch_size, gpus=gpus)
 
 
 def _open_endpoint(context: Context, endpoint: Endpoint, spent: int) -> Teacher:

@@ -150,7 +150,8 @@ def open_scorer(context: Context, folder: Path | None = None, *, spent: int = 0)
         server = _server(context, teacher.endpoint, spent)
         return EndpointScorer(server, teacher.prompts, teacher.batch_size)
     assert teacher.model is not None
-    model = load(folder or opening.weights(context), teacher.model, teacher.max_length)
+    place, gpus = folder or opening.weights(context), context.task.gpus
+    model = load(place, teacher.model, teacher.max_length, gpus=gpus)
     return LocalScorer(model, teacher.prompts, teacher.batch_size)
 
 
@@ -160,16 +161,22 @@ def _server(context: Context, endpoint: Endpoint, spent: int) -> Server:
     return Server(endpoint, key, Budget(endpoint.token_budget, spent))
 
 
-def load(folder: Path, source: ModelSource, max_length: int | None) -> Any:
-    """Load a cross-encoder in float32; BadInput where it is none or has more than one label."""
+def load(folder: Path, source: ModelSource, max_length: int | None, *, gpus: int) -> Any:
+    """Load a cross-encoder in float32; BadInput where it is none or has more than one label.
+
+    gpus: accelerators that the pod was given.
+    """
     import torch
     from safetensors import SafetensorError
     from sentence_transformers import CrossEncoder
+
+    from distill_trainer.training import runtime
 
     _refuse_embedding_models(folder, source)
     try:
         model = CrossEncoder(
             str(folder),
+            device=str(runtime.device(gpus)),
             trust_remote_code=source.trust_remote_code,
             local_files_only=True,
             model_kwargs={"dtype": torch.float32, "use_safetensors": True},

@@ -173,7 +173,7 @@ def _tensors(parts: Parts) -> dict[str, Tensor]:
     """All tensors under names; optimiser state by the number of its parameter."""
     strategy = parts.strategy
     tensors = {"random.torch": torch.get_rng_state()}
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         tensors["random.cuda"] = torch.cuda.get_rng_state()
     for part, module in (("student", parts.student), ("projections", parts.projections)):
         changing = _changing(module).items()
@@ -228,7 +228,7 @@ def _random_states() -> dict[str, Any]:
 
 def _restore_random(tensors: dict[str, Tensor], states: dict[str, Any]) -> None:
     torch.set_rng_state(tensors["random.torch"])
-    if "random.cuda" in tensors and torch.cuda.is_available():
+    if "random.cuda" in tensors and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.set_rng_state(tensors["random.cuda"])
     version, words, gauss = states["python"]
     random.setstate((version, tuple(words), gauss))

@@ -112,7 +112,7 @@ def backward(
     values: list[Tensor] = []
     with torch.no_grad():
         for part in parts:
-            states.append(RandContext())
+            states.append(_chance(encoder.device))
             values.append(encoder.forward(texts[part]))
     leaf = torch.cat(values).requires_grad_()
     torch.autograd.backward(loss(leaf.index_select(0, _inverse(parts).to(encoder.device))))
@@ -157,7 +157,7 @@ def _backward_together(
     values: list[Tensor] = []
     with torch.no_grad():
         for one in passes:
-            states.append(RandContext())
+            states.append(_chance(encoder.device))
             values.append(encoder.forward(_some(one, texts))[: len(one)])
     slices = torch.split(gradient(torch.cat(values)), [len(one) for one in passes])
     for number, (one, state, part) in enumerate(zip(passes, states, slices, strict=True)):
@@ -165,6 +165,11 @@ def _backward_together(
             with state:
                 output = encoder.forward(_some(one, texts))
             strategy.backward(output, _padded(part, output))
+
+
+def _chance(device: torch.device) -> RandContext:
+    """Take down the random states from which dropout draws: the device's own, too."""
+    return RandContext(torch.empty(0, device=device))
 
 
 def _some(chosen: Ids, texts: Ids) -> Ids:

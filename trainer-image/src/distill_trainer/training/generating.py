@@ -40,6 +40,10 @@ INSIDE = -1
 VALIDATION_ROWS = 512
 """Answers that a validation looks at, at most."""
 
+type Told = dict[int, dict[str, Tensor]]
+"""Parts of a loss by the first token of their chunk; numbers only when all are computed, as an
+accelerator would else be waited for in every chunk."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layers:
@@ -111,10 +115,13 @@ class GeneratorCourse:
         return optimiser.build(body, [*self.projections.parameters()], self.training.optimizer)
 
     def begin(self) -> None:
-        """Give the projections their first values."""
+        """Give the projections their first values, the same on every kind of device."""
         for module in self.projections.modules():
             if isinstance(module, nn.Linear):
-                module.reset_parameters()
+                like = module.weight
+                drawn = nn.Linear(module.in_features, module.out_features, False, dtype=like.dtype)
+                with torch.no_grad():
+                    like.copy_(drawn.weight)
 
     def learn(self, step: int) -> Learnt:
         """Add the gradients of a step's answers; each of their tokens counts the same.
@@ -216,7 +223,7 @@ class GeneratorCourse:
             self.causal, batch, self.layers.of_student(), bfloat16=self.bfloat16
         )
         total = torch.zeros((), device=self.device)
-        told: dict[int, dict[str, float]] = {}
+        told: Told = {}
         if self.recipe.outputs or self.recipe.logits:
             loss = self._of_tokens(batch, of_teacher, told)
             total = total + self._chunked(seen.hidden, loss) * share
@@ -225,7 +232,7 @@ class GeneratorCourse:
             total = total + inside * share
         for parts in told.values():
             for name, value in parts.items():
-                sums[name] += value * share
+                sums[name] += float(value) * share
         return total
 
     def _chunked(self, states: Tensor, loss: Callable[[Tensor, int, int], Tensor]) -> Tensor:
@@ -247,10 +254,10 @@ class GeneratorCourse:
             )
 
     def _chunk(self) -> int:
-        return chunks.size(_rows(self.causal))
+        return chunks.size(_rows(self.causal), self.device)
 
     def _of_tokens(
-        self, batch: Batch, of_teacher: Seen | None, told: dict[int, dict[str, float]]
+        self, batch: Batch, of_teacher: Seen | None, told: Told
     ) -> Callable[[Tensor, int, int], Tensor]:
         """Return the loss of a chunk of tokens, summed; told: its parts, by its beginning."""
 
@@ -264,7 +271,7 @@ class GeneratorCourse:
                 parts["divergence"] = soft
                 parts["logits"] = (1 - alpha) * parts["hard"] + alpha * soft
             total = self._weighed(parts)
-            told[begin] = {name: float(v.detach()) for name, v in (*parts.items(), ("loss", total))}
+            told[begin] = {name: v.detach() for name, v in (*parts.items(), ("loss", total))}
             return total
 
         return loss
@@ -305,7 +312,7 @@ class GeneratorCourse:
         return total
 
     def _of_layers(
-        self, batch: Batch, seen: Seen, of_teacher: Seen | None, told: dict[int, dict[str, float]]
+        self, batch: Batch, seen: Seen, of_teacher: Seen | None, told: Told
     ) -> Tensor | None:
         """Weighted sum over tokens of the losses inside the models; None where there is none."""
         if of_teacher is None or not (self.layers.states or self.layers.attentions):
@@ -315,14 +322,14 @@ class GeneratorCourse:
         if self.recipe.hidden_states is not None:
             projected = [self._projected(place, state) for place, state in enumerate(seen.layers)]
             states = hidden.states(projected, of_teacher.layers).sum()
-            parts["hiddenStates"] = float(states.detach())
+            parts["hiddenStates"] = states.detach()
             total = total + self.recipe.hidden_states.weight * states
         if self.recipe.attentions is not None:
             keep = causal_pass.visible(batch)
             moved = attention.transfer(seen.attentions, of_teacher.attentions, keep).sum()
-            parts["attentions"] = float(moved.detach())
+            parts["attentions"] = moved.detach()
             total = total + self.recipe.attentions.weight * moved
-        parts["loss"] = float(total.detach())
+        parts["loss"] = total.detach()
         return total
 
     def _projected(self, layer: int, state: Tensor) -> Tensor:
@@ -356,7 +363,7 @@ def nll_by_row(causal: Causal, taught: Sequence[Taught], *, bfloat16: bool = Fal
     device = causal.model.device
     batch = sequences.pad(taught, causal.tokenizer.pad_token_id, device)
     seen = causal_pass.look(causal, batch, Wanted(), bfloat16=bfloat16)
-    size = chunks.size(_rows(causal))
+    size = chunks.size(_rows(causal), device)
     found: list[Tensor] = []
     for begin in range(0, len(seen.hidden), size):
         with causal_pass.precision(device, bfloat16=bfloat16):

@@ -3,8 +3,30 @@
 import os
 
 import torch
+from distill_api.names import Reason
 from distill_api.training import Precision, Training
 from transformers import PreTrainedModel
+
+from distill_trainer.errors import BadInput
+
+
+def device(gpus: int) -> torch.device:
+    """Return where a pod computes: on its accelerator, where it was given one.
+
+    gpus: accelerators that the pod was given; 0 stays on the CPU even where the node has some.
+    Raises BadInput where it was given one and PyTorch finds none: on the CPU it would cost its
+    price all the same, for many times as long.
+    """
+    if not gpus:
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    raise BadInput(
+        Reason.BAD_RECIPE,
+        f"the pod was given {gpus} accelerators and PyTorch {torch.__version__} finds none: use an"
+        " image whose libraries fit the node's driver (the one for CPUs fits none), or take"
+        " podTemplate.resources.limits.gpu away",
+    )
 
 
 def settle(threads: int, gpus: int = 0) -> torch.device:
@@ -19,11 +41,11 @@ def settle(threads: int, gpus: int = 0) -> torch.device:
     torch.use_deterministic_algorithms(True)
     # Adam's moments of rarely seen words decay into denormals, which a CPU computes slowly.
     torch.set_flush_denormal(True)
-    if not gpus or not torch.cuda.is_available():
-        return torch.device("cpu")
-    # Before anything is put there: each of a pod's processes has an accelerator of its own.
-    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device("cuda")
+    chosen = device(gpus)
+    if chosen.type == "cuda":
+        # Before anything is put there: each of a pod's processes has an accelerator of its own.
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    return chosen
 
 
 def checkpoint_activations(model: PreTrainedModel) -> None:

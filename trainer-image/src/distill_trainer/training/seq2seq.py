@@ -162,7 +162,7 @@ class Seq2SeqCourse:
 
     def _chunk(self) -> int:
         head: Tensor = self.seq2seq.model.get_output_embeddings().weight
-        return chunks.size(head.shape[0])
+        return chunks.size(head.shape[0], self.device)
 
     def _loss(self, batch: Batch, sums: dict[str, float]) -> Tensor:
         """Weighted loss of a pass, summed over its tokens; few logits are alive at a time."""

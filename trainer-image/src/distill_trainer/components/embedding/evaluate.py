@@ -75,10 +75,11 @@ def _models(context: Context, folders: Folders) -> Pair[Counted]:
     spec, before = context.task.spec, prompts(context.task)
     batch = spec.evaluation.throughput_batch_size
     made = make.load(folders.trained / STUDENT, trust=evaluated.trusts(context.task))
+    made.to(evaluated.device(context.task, folders))
     student = LocalTeacher(evaluated.as_published(context, made.eval(), folders), batch)
     teacher = opening.open_teacher(context)
-    if folders.quantized is not None and isinstance(teacher, LocalTeacher):
-        teacher.model.to("cpu")
+    if isinstance(teacher, LocalTeacher):
+        teacher.model.to(evaluated.device(context.task, folders))
     return Pair(
         Counted(student, before.query, before.document),
         Counted(teacher, spec.teacher.prompts.query, spec.teacher.prompts.document),

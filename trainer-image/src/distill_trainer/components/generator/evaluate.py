@@ -71,10 +71,12 @@ def _models(context: Context, trained: Path) -> Models:
     spec = context.task.spec
     greedy = spec.teacher.sampling.model_copy(update={"temperature": 0.0, "top_logprobs": 0})
     made = causal.load(trained / STUDENT, trust=evaluated.trusts(context.task))
-    student = LocalGenerator(made, greedy, spec.evaluation.throughput_batch_size)
+    student = LocalGenerator(
+        generating.placed(context, made), greedy, spec.evaluation.throughput_batch_size
+    )
     if spec.teacher.endpoint is not None:
         return Models(student, generating.open_endpoint(context, spec.teacher.endpoint, greedy))
-    weights = generating.open_weights(context)
+    weights = generating.placed(context, generating.open_weights(context))
     batch, longest = spec.evaluation.throughput_batch_size, spec.teacher.max_length
     return Models(student, LocalGenerator(weights, greedy, batch, longest))
 

@@ -95,13 +95,15 @@ def _student(context: Context, trained: Output) -> Side:
     room = Room(sampling, spec.evaluation.throughput_batch_size)
     if not models.is_seq2seq(context.task):
         made = causal.load(trained.path / STUDENT, trust=trust)
-        return Side(models.writer(made, room), _plain(task, sampling), causal.parameters(made))
+        return Side(
+            models.writer(context, made, room), _plain(task, sampling), causal.parameters(made)
+        )
     encoder = seq2seq.load(trained.path / STUDENT, trust=trust)
 
     def ask(query: Query) -> Ask:
         return Ask((("user", querying.source(query, task.task)),))
 
-    return Side(models.writer(encoder, room), ask, seq2seq.parameters(encoder))
+    return Side(models.writer(context, encoder, room), ask, seq2seq.parameters(encoder))
 
 
 def _plain(wanted: Wanted, sampling: Any) -> Callable[[Query], Ask]:
@@ -118,7 +120,7 @@ def _teacher(context: Context) -> Side:
     opened = models.open_weights(context)
     room = Room(sampling, spec.evaluation.throughput_batch_size, spec.teacher.max_length)
     weights = sum(p.numel() for p in opened.model.parameters())
-    return Side(models.writer(opened, room), ask, weights)
+    return Side(models.writer(context, opened, room), ask, weights)
 
 
 def bench(context: Context, prepared: Path) -> Bench:

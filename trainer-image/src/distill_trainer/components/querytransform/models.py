@@ -65,7 +65,7 @@ def open_teacher(
     if teacher.endpoint is not None:
         return generating.open_endpoint(context, teacher.endpoint, sampling, spent=spent)
     opened = open_weights(context, folder)
-    return writer(opened, Room(sampling, teacher.batch_size, teacher.max_length))
+    return writer(context, opened, Room(sampling, teacher.batch_size, teacher.max_length))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +77,13 @@ class Room:
     max_length: int | None = None
 
 
-def writer(model: "Causal | Seq2Seq", room: Room) -> Generator:
-    """Let a model write in this process."""
+def writer(context: Context, model: "Causal | Seq2Seq", room: Room) -> Generator:
+    """Let a model write in this process, on its accelerator if the pod was given one."""
     from distill_trainer.students.causal import Causal
     from distill_trainer.teachers.local_generator import LocalGenerator
     from distill_trainer.teachers.local_seq2seq import LocalSeq2Seq
 
+    generating.placed(context, model)
     if isinstance(model, Causal):
         conversation.ensure_template(model.tokenizer)
         return LocalGenerator(model, room.sampling, room.batch_size, room.max_length)

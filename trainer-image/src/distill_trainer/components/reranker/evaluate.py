@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-import torch
 from distill_api.names import Reason
 from distill_api.outcome import Corpus, Evaluation
 from distill_api.wire import Report
@@ -106,11 +105,10 @@ def _models(context: Context, folders: Folders) -> Pair[Counted]:
     kind = rankers.architecture(spec.student)
     trust = evaluated.trusts(context.task)
     student = rankers.load(folders.trained / STUDENT, kind, trust=trust).eval()
-    by_gpu = context.task.gpus and folders.quantized is None
-    student.to(torch.device("cuda" if by_gpu else "cpu"))
+    student.to(evaluated.device(context.task, folders))
     teacher = scoring.open_scorer(context)
-    if folders.quantized is not None and isinstance(teacher, LocalScorer):
-        teacher.model.to("cpu")
+    if isinstance(teacher, LocalScorer):
+        teacher.model.to(evaluated.device(context.task, folders))
     weights = make.parameters(teacher.model) if isinstance(teacher, LocalScorer) else 0
     served = evaluated.as_published(context, student, folders)
     scorer = scorers.by_kind(served, kind, prompts(context.task), batch)

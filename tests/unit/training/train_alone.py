@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("prepared", type=Path)
     parser.add_argument("teacher", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--slow", action="store_true")
+    parser.add_argument("--wait-after", type=int, help="the step after which it waits to be killed")
     given = parser.parse_args()
     runtime.settle(threads=1)
     given.folder.mkdir(exist_ok=True)
@@ -25,8 +25,8 @@ def main() -> None:
     def tell(done: int, _total: int, _metrics: dict[str, float]) -> None:
         with (given.folder / "told").open("a") as told:
             told.write(f"{done}\n")
-        if given.slow:
-            time.sleep(0.3)
+        if done == given.wait_after:
+            time.sleep(300)
 
     world = tiny_models.World(tiny_models.teacher(), given.prepared)
     course = test_loop.course(world, given.teacher, maxSteps=12)

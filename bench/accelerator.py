@@ -145,7 +145,7 @@ def ours(
     course = GeneratorCourse(
         recipe=GeneratorRecipe.model_validate({"logits": {"alpha": ALPHA, "temperature": 1}}),
         training=Training.model_validate(settings),
-        causal=model(STUDENT, device, seed=1),
+        writer=model(STUDENT, device, seed=1),
         examples=examples,
         validation=examples[:BATCH],
         device=device,

@@ -131,7 +131,7 @@ def adapted(lesson: Lesson, work: Path, steps: int) -> Lesson:
     course = GeneratorCourse(
         recipe=GeneratorRecipe.model_validate({"outputs": {}}),
         training=Training.model_validate({**told, "optimizer": optimizer}),
-        causal=teacher,
+        writer=teacher,
         examples=lesson.more,
         validation=lesson.validation,
         device=torch.device("cpu"),

@@ -65,7 +65,7 @@ def _ours(
     course = GeneratorCourse(
         recipe=GeneratorRecipe.model_validate(recipe),
         training=Training.model_validate({**told, "optimizer": optimizer}),
-        causal=answers.student(lesson),
+        writer=answers.student(lesson),
         examples=examples,
         validation=lesson.validation[:batch],
         device=torch.device("cpu"),

@@ -181,15 +181,15 @@ def _writers(
         course = generating.GeneratorCourse(
             recipe=GeneratorRecipe.model_validate(recipe),
             training=work.training(RATES["generator"], seed),
-            causal=answers.student(lesson),
+            writer=answers.student(lesson),
             examples=examples,
             validation=lesson.validation,
             device=CPU,
             vocabulary=vocabulary,
         )
         work.teach(course, name)
-        judged.setdefault(name, []).append(judge(_written(lesson, course.causal)))
-        return _likelihood(lesson, course.causal)
+        judged.setdefault(name, []).append(judge(_written(lesson, course.writer)))
+        return _likelihood(lesson, course.writer)
 
     likely |= work.each({DISTILLED: SOFT, HARD: {"outputs": {}}}, score)
     return {"log-likelihood, nats a token": likely, measure: judged}

@@ -54,7 +54,7 @@ def course(causal: Causal, device: torch.device, recipe: dict[str, Any]) -> Gene
     return GeneratorCourse(
         recipe=GeneratorRecipe.model_validate(recipe),
         training=Training.model_validate({"batchSize": ROWS, "maxSteps": 1}),
-        causal=causal,
+        writer=causal,
         examples=examples,
         validation=examples,
         device=device,
@@ -87,7 +87,7 @@ def test_gradient_checkpointing_keeps_few_activations(
     for checkpointed in (True, False):
         made = course(large(layers=12, hidden=256), device, {"outputs": {}})
         if checkpointed:
-            runtime.checkpoint_activations(made.causal.model)
+            runtime.checkpoint_activations(made.writer.model)
         memory()
         steps.append(step(made))
         peaks.append(memory())

@@ -49,7 +49,7 @@ def course(
     return GeneratorCourse(
         recipe=made,
         training=settings,
-        causal=student,
+        writer=student,
         examples=examples,
         validation=examples,
         device=CPU,

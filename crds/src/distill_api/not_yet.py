@@ -101,11 +101,6 @@ REFUSED: Final = (
         at="quantize.awareTraining",
     ),
     NotYet(
-        "training.distributed",
-        f"{SEVERAL_PROCESSES} && self.component == 'QueryTransform'",
-        "use one pod with one process",
-    ),
-    NotYet(
         "training.lora with training.distributed",
         f"{SEVERAL_PROCESSES} && has(self.training.lora)",
         "use one pod with one process, or remove lora",

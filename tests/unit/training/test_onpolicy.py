@@ -48,7 +48,7 @@ def written(
     asked = of.examples if asked is None else asked
     seeds = [onpolicy.seed(of.training.seed, step, n) for n in range(len(asked))]
     how = Writing(WRITING, of.vocabulary, most)
-    return onpolicy.answers(of.causal, asked, seeds, how, world)
+    return onpolicy.answers(of.writer, asked, seeds, how, world)
 
 
 def test_the_steps_are_a_share_of_all_evenly_spread():
@@ -81,7 +81,7 @@ def test_the_student_writes_no_token_that_its_teacher_does_not_know():
     padded = tiny_causal.model(layers=1, padded=8, seed=1)
     with torch.no_grad():
         padded.model.get_output_embeddings().weight[-8:] *= 100
-    of = replace(of, causal=padded)
+    of = replace(of, writer=padded)
     assert all(int(one.target.max()) < of.vocabulary for one in written(of))
     assert np.isfinite(of.learn(0).loss)
 

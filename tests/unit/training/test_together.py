@@ -160,13 +160,14 @@ def test_killed_and_begun_again_the_weights_are_bit_equal_on_both(
         assert all(torch.equal(other[key], value) for key, value in endings[0].items())
 
 
+@pytest.mark.parametrize("kind", ["generator", "querytransform"])
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_whole_training_goes_as_it_does_in_one_process(
-    given: Given, found: dict[tuple[Name, int], Found], tmp_path: Path, name: Name
+    given: Given, found: dict[tuple[Name, int], Found], tmp_path: Path, name: Name, kind: str
 ):
-    course = train_together.TRAININGS["generator"](train_together.Made(given))
+    course = train_together.TRAININGS[kind](train_together.Made(given))
     curve = loop.train(course, Store(tmp_path), loop.Watch()).curve
-    together = found[name, 0].told["generator/undisturbed"]
+    together = found[name, 0].told[f"{kind}/undisturbed"]
     assert [point["step"] for point in together] == [point["step"] for point in curve]
     limit = course.training.optimizer.max_gradient_norm
     for ours, theirs in zip(together[1:], curve[1:], strict=True):

@@ -10,16 +10,19 @@ import json
 import os
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import test_generator_course
 import test_loop
+import test_seq2seq_course
 import tiny_causal
 import tiny_models
+import tiny_transforms
 import torch
-from distill_api.recipe import GeneratorRecipe, RerankerRecipe
+from distill_api.recipe import GeneratorRecipe, QueryTransformRecipe, RerankerRecipe
 from distill_api.sources import Prompts, Student
 from distill_api.training import Strategy as Name
 from distill_api.training import Training
@@ -31,6 +34,8 @@ from distill_trainer.students import rankers
 from distill_trainer.training import loop, reranking, runtime
 from distill_trainer.training.checkpoints import Standing, Store
 from distill_trainer.training.generating import GeneratorCourse, Layers
+from distill_trainer.training.seq2seq import Seq2SeqCourse
+from distill_trainer.training.text_course import Writer
 from torch import Tensor, nn
 
 LOSSES: dict[str, dict[str, object]] = {
@@ -58,10 +63,19 @@ SPLITS: dict[str, dict[str, object]] = {
     "checkpointed": {"gradientCheckpointing": True, "microBatchSize": 2},
 }
 EXACT = (Name.DDP, Name.FSDP2)
-"""Rerankers and generators are compared in float64 here; DeepSpeed refuses it."""
-CASES = ("embedding/every", "reranker/CrossEncoder", "generator/inside")
+"""All but embeddings are compared in float64 here; DeepSpeed refuses it."""
+CASES = (
+    "embedding/every",
+    "reranker/CrossEncoder",
+    "querytransform/Causal",
+    "querytransform/Seq2Seq",
+    "generator/inside",
+)
 WRITTEN = ("generator/packed/whole", "generator/bfloat16/whole")
+SEVERAL_WAYS = ("querytransform/Seq2Seq", "generator/inside")
+"""What is looked at in each split with FSDP2 and ZeRO 2 as well."""
 TRAINING = {"maxSteps": 6, "checkpointSteps": 2, "validationSteps": 3}
+CLIPPED = {"optimizer": {"maxGradientNorm": 0.1}}
 KILLED_AFTER = 5
 ANSWERS = 7
 
@@ -115,16 +129,14 @@ class Made:
             if one is not None:
                 one.model.to(self.given.device, kind)
                 one.model.set_attn_implementation("eager")
-        training = Training.model_validate({"batchSize": 5, **changes})
-        if training.gradient_checkpointing:
-            runtime.checkpoint_activations(student.model)
+        training = settings(student, batchSize=5, **changes)
         layers = Layers([1, 3], [1, 3]) if asked.hidden_states else Layers()
         wider = {str(layer): nn.Linear(16, 32, bias=False) for layer in range(len(layers.states))}
         examples = test_generator_course.some(student, ANSWERS)
         return GeneratorCourse(
             recipe=asked,
             training=training,
-            causal=student,
+            writer=student,
             examples=examples,
             validation=examples,
             device=self.given.device,
@@ -133,6 +145,37 @@ class Made:
             layers=layers,
             projections=nn.ModuleDict(wider).to(self.given.device, kind),
         )
+
+    def query_transform(
+        self, architecture: str = "Seq2Seq", *, exact: bool = False, **changes: object
+    ) -> Course:
+        """exact: in float64, so that the order of sums does not show."""
+        losses: dict[str, object] = {"outputs": {"labelSmoothing": 0.1}, "logits": {}}
+        recipe = QueryTransformRecipe.model_validate(losses)
+        if architecture == "Causal":
+            return replace(self.generator(losses, exact=exact, **changes), recipe=recipe)
+        student = tiny_transforms.encoder_decoder(2, padded=3)
+        teacher = tiny_transforms.encoder_decoder(1)
+        examples = test_seq2seq_course.some(student, 9, teacher)
+        student.model.to(self.given.device, torch.float64 if exact else torch.float32)
+        return Seq2SeqCourse(
+            recipe=recipe,
+            # Four passes for each of two processes, one text at a time.
+            training=settings(student, batchSize=8, **changes),
+            writer=student,
+            examples=examples,
+            validation=examples,
+            device=self.given.device,
+            vocabulary=student.known,
+        )
+
+
+def settings(student: Writer, **changes: object) -> Training:
+    """Return settings of a training, and have the student do what they say of its activations."""
+    made = Training.model_validate(changes)
+    if made.gradient_checkpointing:
+        runtime.checkpoint_activations(student.model)
+    return made
 
 
 def keys(name: Name) -> list[str]:
@@ -144,7 +187,8 @@ def keys(name: Name) -> list[str]:
     # What the strategies share was looked at with DDP.
     found = [f"{case}/parts" for case in CASES]
     if name in (Name.FSDP2, Name.ZERO2):
-        found += [f"{CASES[-1]}/whole", f"{CASES[-1]}/checkpointed", *WRITTEN]
+        found += [f"{case}/{split}" for case in SEVERAL_WAYS for split in ("whole", "checkpointed")]
+        return [*found, *WRITTEN]
     return found
 
 
@@ -156,6 +200,8 @@ def course(made: Made, key: str, *, exact: bool) -> Course:
         return made.embedding(what, **changes)
     if component == "reranker":
         return made.reranker(what, exact=exact, **changes)
+    if component == "querytransform":
+        return made.query_transform(what, exact=exact, **changes)
     if what == "inside":
         return made.generator(exact=exact, **changes)
     if what == "bfloat16":
@@ -238,17 +284,18 @@ def stopped(made: Course, folder: Path, here: World, strategy: Strategy) -> list
 
 TRAININGS: dict[str, Callable[[Made], Course]] = {
     "embedding": lambda made: made.embedding(**TRAINING),
-    "generator": lambda made: made.generator(**TRAINING, optimizer={"maxGradientNorm": 0.1}),
+    "generator": lambda made: made.generator(**TRAINING, **CLIPPED),
+    "querytransform": lambda made: made.query_transform(**TRAINING, **CLIPPED),
     "reranker": lambda made: made.reranker("CrossEncoder", **TRAINING),
 }
 
 
 TRAININGS_OF = {
-    Name.DDP: ("embedding", "generator", "reranker"),
-    Name.FSDP2: ("embedding", "generator"),
-    Name.ZERO1: ("generator",),
-    Name.ZERO2: ("generator",),
-    Name.ZERO3: ("generator",),
+    Name.DDP: ("embedding", "generator", "querytransform", "reranker"),
+    Name.FSDP2: ("embedding", "generator", "querytransform"),
+    Name.ZERO1: ("generator", "querytransform"),
+    Name.ZERO2: ("generator", "querytransform"),
+    Name.ZERO3: ("generator", "querytransform"),
 }
 
 

@@ -9,7 +9,7 @@ With NCCL as many processes are tested as there are accelerators (`make test-gpu
 | Reranker, each architecture    | yes | yes   | yes   | yes   | yes   |
 | Generator, packed or not       | yes | yes   | yes   | yes   | yes   |
 | Generator, logits.onPolicy     | yes | no    | no    | no    | no    |
-| QueryTransform                 | no  | no    | no    | no    | no    |
+| QueryTransform, causal or T5   | yes | yes   | yes   | yes   | yes   |
 | training.gradientCheckpointing | yes | yes   | yes   | yes   | yes   |
 | training.precision BFloat16    | yes | yes   | yes   | yes   | yes   |
 | training.lora                  | no  | no    | no    | no    | no    |

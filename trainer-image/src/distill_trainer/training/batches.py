@@ -38,7 +38,7 @@ class Source:
 
     def batch(self, step: int, device: torch.device) -> Batch:
         """Return the batch of a step, counted from 0."""
-        chosen = order.records(len(self.pairs), self.size, step, seed=self.seed)
+        chosen = self.chosen(step)
         lone = self._lone(step)
         queries, documents = self.pairs.queries[chosen], self.pairs.documents[chosen]
         negatives = self.pairs.negatives[chosen] if self.with_negatives else _none(len(chosen))
@@ -52,6 +52,10 @@ class Source:
             negatives=_tensor(_places(candidates, negatives), device),
         )
         return Batch(texts, rows, len(chosen) + len(lone))
+
+    def chosen(self, step: int) -> NDArray[np.int64]:
+        """Return which records the batch of a step has."""
+        return order.records(len(self.pairs), self.size, step, seed=self.seed)
 
     def _lone(self, step: int) -> NDArray[np.int64]:
         if not self.with_lone or len(self.pairs.lone) == 0:

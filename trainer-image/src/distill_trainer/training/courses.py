@@ -1,6 +1,6 @@
 """The course of an embedding student, gathered and checked before the first step."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,26 +8,25 @@ import pyarrow.parquet as pq
 import torch
 from distill_api.recipe import EmbeddingRecipe
 from distill_api.sources import Prompts
-from distill_api.training import Precision, Training
+from distill_api.training import Training
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
-from distill_trainer.distributed.strategy import Strategy
 from distill_trainer.losses.weighted import Loss, embedding_loss
 from distill_trainer.training import (
     batches,
     checks,
     encode,
-    optimiser,
     pairs,
     projections,
     runtime,
     tokens,
     validation,
 )
-from distill_trainer.training.course import Learnt, bound, planned
+from distill_trainer.training.course import Learnt, bound
 from distill_trainer.training.encode import Encoder
+from distill_trainer.training.encoder_course import EncoderCourse
 
 FIT_SAMPLE = 2048
 """Texts from which the projections' first values are fitted."""
@@ -43,12 +42,9 @@ class Lesson:
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddingCourse:
+class EmbeddingCourse(EncoderCourse[Lesson]):
     """An embedding student, what it learns from, and how long; a Course of the loop."""
 
-    lesson: Lesson
-    encoder: Encoder
-    source: batches.Source
     teacher: NDArray[np.float32]
     """[texts, teacher width]: cached embeddings, row = text id."""
     validation: validation.Validation
@@ -56,24 +52,9 @@ class EmbeddingCourse:
     """Empty of knowledge until begin or a checkpoint fills them."""
 
     @property
-    def training(self) -> Training:
-        """The spec's settings of the training."""
-        return self.lesson.training
-
-    @property
-    def student(self) -> SentenceTransformer:
-        """What is trained and kept."""
-        return self.encoder.student
-
-    @property
     def helpers(self) -> nn.Module:
         """The projections that the losses use."""
         return self.projections
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps in all."""
-        return planned(self.training, len(self.source.pairs))
 
     @property
     def max_rows(self) -> int | None:
@@ -84,17 +65,6 @@ class EmbeddingCourse:
     def targets(self, texts: NDArray[np.int64]) -> Tensor:
         """Teacher embeddings of texts: float32 [texts, teacher width]."""
         return torch.from_numpy(np.asarray(self.teacher[texts])).to(self.encoder.device)
-
-    def shared(self, strategy: Strategy) -> "EmbeddingCourse":
-        """Return the course for one of several processes that train the student together."""
-        return replace(self, encoder=replace(self.encoder, strategy=strategy))
-
-    def optimiser(self) -> torch.optim.AdamW:
-        """Make AdamW over the student and its projections.
-
-        Linear layers that follow the pooling learn at the projections' rate, as they are new.
-        """
-        return optimiser.of_student(self.student, self.projections, self.training.optimizer)
 
     def learn(self, step: int) -> Learnt:
         """Add the gradients of a step's batch; its examples are records and lone documents."""
@@ -153,7 +123,7 @@ def gather(
     needed = projections.widths(recipe, width, teacher.shape[1])
     return EmbeddingCourse(
         lesson=lesson,
-        encoder=_encoder(student.to(device), ids, device, training.precision),
+        encoder=encode.made(Encoder, student.to(device), ids, (training, device)),
         source=batches.Source(
             pairs=train,
             answers=train.answers(),
@@ -167,19 +137,6 @@ def gather(
             pairs.load(prepared, "validation"), documents, seed=training.seed
         ),
         projections=projections.empty(needed, teacher.shape[1]).to(device),
-    )
-
-
-def _encoder(
-    student: SentenceTransformer, ids: tokens.Tokens, device: torch.device, precision: Precision
-) -> Encoder:
-    on_cpu = device.type == "cpu"
-    return Encoder(
-        student,
-        ids,
-        device,
-        bfloat16=precision is Precision.BFLOAT16,
-        max_tokens=encode.MAX_TOKENS if on_cpu else encode.MAX_TOKENS_ACCELERATOR,
     )
 
 

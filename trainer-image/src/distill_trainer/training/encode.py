@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from distill_api.training import Precision, Training
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.losses.gradcache import RandContext
@@ -73,6 +74,20 @@ class Encoder:
         if not self.bfloat16:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+
+def made[E: Encoder](
+    kind: type[E], student: nn.Module, tokens: Tokens, how: tuple[Training, torch.device]
+) -> E:
+    """Make an encoder of a kind that runs a student as a training asks for, on a device."""
+    training, device = how
+    return kind(
+        student,
+        tokens,
+        device,
+        bfloat16=training.precision is Precision.BFLOAT16,
+        max_tokens=MAX_TOKENS if device.type == "cpu" else MAX_TOKENS_ACCELERATOR,
+    )
 
 
 def micro_batches(lengths: Ids, max_tokens: int, max_rows: int) -> list[Ids]:

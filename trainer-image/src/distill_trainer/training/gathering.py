@@ -79,7 +79,7 @@ def gather(
     return GeneratorCourse(
         recipe=recipe,
         training=lesson.training,
-        causal=student,
+        writer=student,
         examples=train,
         validation=validation,
         device=device,

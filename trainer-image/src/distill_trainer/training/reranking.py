@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,12 @@ import torch
 from distill_api.names import Reason
 from distill_api.recipe import Contrastive, RerankerRecipe
 from distill_api.sources import Prompts
-from distill_api.training import Precision, Training
+from distill_api.training import Training
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder, MultiVectorEncoder
 from torch import Tensor, nn
 
-from distill_trainer.distributed.strategy import Strategy, evaluating
+from distill_trainer.distributed.strategy import evaluating
 from distill_trainer.errors import BadInput
 from distill_trainer.losses import contrastive, reranking
 from distill_trainer.losses.reduction import masked_mean
@@ -31,16 +31,15 @@ from distill_trainer.training import (
     batches,
     encode,
     listed,
-    optimiser,
-    order,
     pairs,
     ranking,
     runtime,
     tokens,
 )
 from distill_trainer.training.batches import Batch
-from distill_trainer.training.course import Learnt, bound, planned
+from distill_trainer.training.course import Learnt, bound
 from distill_trainer.training.encode import Encoder
+from distill_trainer.training.encoder_course import EncoderCourse
 from distill_trainer.training.listed import Listed
 from distill_trainer.training.ranking import LateEncoder, PairEncoder, Scale
 
@@ -81,12 +80,9 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class RerankerCourse:
+class RerankerCourse(EncoderCourse[Lesson]):
     """A reranker student, what it learns from, and how long; a Course of the loop."""
 
-    lesson: Lesson
-    encoder: Encoder
-    source: batches.Source
     scores: NDArray[np.float32]
     """[records, 1 + negatives]: the teacher's raw scores, own document first; NaN is padding."""
     texts: list[str]
@@ -95,24 +91,9 @@ class RerankerCourse:
     """A Scale, or nothing for a student that gives raw scores or needs no comparison."""
 
     @property
-    def training(self) -> Training:
-        """The spec's settings of the training."""
-        return self.lesson.training
-
-    @property
-    def student(self) -> Ranker:
-        """What is trained and kept."""
-        return self.encoder.student
-
-    @property
     def helpers(self) -> nn.Module:
         """The scale between cosines and the teacher's scores."""
         return self.scale
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps in all."""
-        return planned(self.training, len(self.source.pairs))
 
     @property
     def max_rows(self) -> int | None:
@@ -120,14 +101,6 @@ class RerankerCourse:
         pairs_of_list = 1 + int(self.source.pairs.negatives.shape[1])
         texts = pairs_of_list if isinstance(self.encoder, PairEncoder) else pairs_of_list + 1
         return bound(self.training, texts)
-
-    def shared(self, strategy: Strategy) -> "RerankerCourse":
-        """Return the course for one of several processes that train the student together."""
-        return replace(self, encoder=replace(self.encoder, strategy=strategy))
-
-    def optimiser(self) -> torch.optim.AdamW:
-        """Make AdamW; what follows the encoder learns at the rate of new layers, as the scale."""
-        return optimiser.of_student(self.student, self.scale, self.training.optimizer)
 
     def begin(self) -> None:
         """Start the scale where the student's margins spread as the teacher's do."""
@@ -152,9 +125,7 @@ class RerankerCourse:
         """Add the gradients of a step's batch; its examples are the scored pairs."""
         device = self.encoder.device
         batch = self.source.batch(step, device)
-        chosen = order.records(
-            len(self.source.pairs), self.source.size, step, seed=self.source.seed
-        )
+        chosen = self.source.chosen(step)
         teacher = torch.from_numpy(np.asarray(self.scores[chosen])).to(device)
         own = torch.ones_like(batch.rows.negatives[:, :1], dtype=torch.bool)
         keep = torch.cat([own, batch.rows.negatives >= 0], dim=1)
@@ -305,20 +276,13 @@ def scores_of(prepared: Path) -> NDArray[np.float32]:
 
 
 def _encoder(student: Ranker, prepared: Path, lesson: Lesson, setting: Setting) -> Encoder:
-    on_cpu = setting.device.type == "cpu"
     if isinstance(student, CrossEncoder):
         ids = tokens.Tokens(np.empty(0, np.int32), np.zeros(1, np.int64), 0)
         made: type[Encoder] = PairEncoder
     else:
         ids = tokens.of_prepared(student, prepared, lesson.prompts, setting.cache)
         made = LateEncoder if isinstance(student, MultiVectorEncoder) else Encoder
-    return made(
-        student,
-        ids,
-        setting.device,
-        bfloat16=lesson.training.precision is Precision.BFLOAT16,
-        max_tokens=encode.MAX_TOKENS if on_cpu else encode.MAX_TOKENS_ACCELERATOR,
-    )
+    return encode.made(made, student, ids, (lesson.training, setting.device))
 
 
 def check(lesson: Lesson, train: pairs.Pairs, scores: NDArray[np.float32]) -> None:

@@ -61,7 +61,7 @@ def gather(
     return Seq2SeqCourse(
         recipe=lesson.recipe,
         training=lesson.training,
-        seq2seq=student,
+        writer=student,
         examples=train,
         validation=_fitting(found["validation"], longest, "validation"),
         device=device,

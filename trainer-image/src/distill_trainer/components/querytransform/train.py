@@ -1,21 +1,20 @@
 """Train: make the student, teach it its teacher's transforms, keep its best checkpoint."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from distill_api.names import Reason, Stage
+from distill_api.names import Reason
 from distill_api.sources import Sampling
 from distill_api.wire import Report, Task
+from transformers import PreTrainedModel
 
-from distill_trainer import fingerprints
 from distill_trainer.artifacts import Output
 from distill_trainer.components import adapted, trained
 from distill_trainer.components.querytransform import models
+from distill_trainer.components.trained import Opened, Work
 from distill_trainer.context import Context
 from distill_trainer.errors import BadInput
 from distill_trainer.sources import fetching
@@ -25,53 +24,37 @@ from distill_trainer.students.seq2seq import Seq2Seq
 from distill_trainer.texts import conversation, querying
 from distill_trainer.texts.conversation import Message
 from distill_trainer.texts.querying import Query, Wanted
-from distill_trainer.training import gathering, loop, runtime, seq2seq_gathering
-from distill_trainer.training.checkpoints import Standing
-from distill_trainer.training.course import Course
-from distill_trainer.workspace import Draft
-
-TEACHING = "teaching.json"
-
+from distill_trainer.training import gathering, seq2seq_gathering
+from distill_trainer.training.generating import GeneratorCourse
+from distill_trainer.training.seq2seq import Seq2SeqCourse
 
 type Student = Causal | Seq2Seq
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A student and the course that it takes."""
-
-    student: Student
-    course: Course
-    scored: Callable[[Any], float]
-    """Validates another student as the course does its own."""
+type Course = GeneratorCourse | Seq2SeqCourse
 
 
 def run(context: Context) -> Report:
     """Train the student of a task, from its last checkpoint where an attempt left one."""
-    task = context.task
-    prepared = context.workspace.output(Stage.PREPARE)
-    fingerprint = fingerprints.train(task, prepared.fingerprint)
-    if done := context.workspace.find(Stage.TRAIN, fingerprint):
-        return done.reused()
-    draft = context.workspace.draft(Stage.TRAIN, fingerprint)
-    device = runtime.settle(task.threads, task.gpus)
+    return trained.run(context, partial(_work, context))
+
+
+def _work(context: Context, opened: Opened) -> Work[PreTrainedModel]:
+    """Make the untrained student and what it is taught."""
     student = _student(context)
-    tuner = adapted.adapt(task, student.model)
-    made = _gathered(context, student, prepared.path, device)
-    standing = loop.train(made.course, trained.store(draft, task), trained.watch(context))
-    merged = adapted.merge(
-        task,
-        student.model,
-        lambda: _student(context).model.to(device).eval(),
-        lambda model: made.scored(replace(student, model=model)),
-    )
-    kept = replace(student, model=merged.model) if merged else student
-    _write(draft.path, task, kept, (standing, prepared))
-    adapted.keep(tuner, draft.path)
-    return draft.commit(
-        adapted.tell(_report(context, draft, made, standing), student.model, merged),
-        leave_out=(trained.CHECKPOINTS,),
-        inputs=prepared.inputs,
+    tuner = adapted.adapt(context.task, student.model)
+    course = _course(context, student, opened)
+    kind = "Seq2Seq" if isinstance(student, Seq2Seq) else "Causal"
+    return Work(
+        course=course,
+        student=student.model,
+        tuner=tuner,
+        fresh=lambda: _student(context).model,
+        score=lambda model: course.of(model).score(),
+        save=lambda model, folder: _save(
+            context.task, course.of(model).writer, opened.prepared, folder
+        ),
+        facts=lambda _: {**trained.OF_A_WRITER, "architecture": kind},
+        measure="log-likelihood of the validation transforms",
+        unit=" nats a token",
     )
 
 
@@ -81,26 +64,23 @@ def _student(context: Context) -> Student:
     return _seq2seq_student(context) if seq2seq_wanted else _causal_student(context)
 
 
-def _gathered(context: Context, student: Student, prepared: Path, device: torch.device) -> Made:
+def _course(context: Context, student: Student, opened: Opened) -> Course:
+    spec, prepared, device = context.task.spec, opened.prepared.path, opened.device
+    recipe, most = spec.recipe.query_transform, spec.student.max_length
+    assert recipe is not None, "the contract ties the component to its recipe"
     if isinstance(student, Seq2Seq):
-        return _seq2seq(context, student, prepared, device)
-    return _causal(context, student, prepared, device)
-
-
-def _causal(context: Context, student: Causal, prepared: Path, device: torch.device) -> Made:
-    spec = context.task.spec
-    assert spec.recipe.query_transform is not None, "the contract ties the component to its recipe"
+        short = seq2seq_gathering.Lesson(recipe, spec.training, most)
+        return seq2seq_gathering.gather(student, prepared, short, device=device)
     lesson = gathering.Lesson(
-        recipe=spec.recipe.query_transform,
+        recipe=recipe,
         training=spec.training,
         # The student is to be fast: it writes what is asked for, without reasoning before it.
         sampling=spec.teacher.sampling.model_copy(update={"chain_of_thought": False}),
-        max_length=spec.student.max_length,
+        max_length=most,
         chat=partial(_chat, models.wanted(context.task)),
     )
     teacher = None if spec.teacher.model is None else partial(_causal_teacher, context)
-    course = gathering.gather(student, prepared, lesson, device=device, teacher=teacher)
-    return Made(student, course, lambda other: replace(course, causal=other).score())
+    return gathering.gather(student, prepared, lesson, device=device, teacher=teacher)
 
 
 def _chat(wanted: Wanted, row: Mapping[str, Any], sampling: Sampling) -> list[Message]:
@@ -130,18 +110,6 @@ def _causal_student(context: Context) -> Causal:
     return causal.cut(_causal_teacher(context), wanted.from_teacher)
 
 
-def _seq2seq(context: Context, student: Seq2Seq, prepared: Path, device: torch.device) -> Made:
-    spec = context.task.spec
-    assert spec.recipe.query_transform is not None, "the contract ties the component to its recipe"
-    lesson = seq2seq_gathering.Lesson(
-        recipe=spec.recipe.query_transform,
-        training=spec.training,
-        max_length=spec.student.max_length,
-    )
-    course = seq2seq_gathering.gather(student, prepared, lesson, device=device)
-    return Made(student, course, lambda other: replace(course, seq2seq=other).score())
-
-
 def _seq2seq_student(context: Context) -> Seq2Seq:
     wanted = context.task.spec.student
     if wanted.model is not None:
@@ -159,10 +127,8 @@ def _seq2seq_student(context: Context) -> Seq2Seq:
     )
 
 
-def _write(folder: Path, task: Task, student: Student, from_what: tuple[Standing, Output]) -> None:
-    """Write the student, its learning curve, and how its prompts are written down."""
-    standing, prepared = from_what
-    student.model.to(torch.device("cpu"))
+def _save(task: Task, student: Student, prepared: Output, folder: Path) -> None:
+    """Write the student, and how its prompts are written down."""
     wanted = models.wanted(task)
     told = json.loads((prepared.path / "prepared.json").read_text())
     teaching = {
@@ -175,26 +141,10 @@ def _write(folder: Path, task: Task, student: Student, from_what: tuple[Standing
         "precision": task.spec.training.precision.value,
     }
     if isinstance(student, Seq2Seq):
-        seq2seq.save(student, folder / trained.STUDENT, most=told["sampling"]["maxTokens"])
+        seq2seq.save(student, folder, most=told["sampling"]["maxTokens"])
         teaching["prefix"] = querying.PREFIXES[wanted.task]
     else:
-        causal.save(student, folder / trained.STUDENT)
+        causal.save(student, folder)
         teaching["instruction"] = querying.instruction(wanted)
         teaching["chatTemplate"] = conversation.template_hash(student.tokenizer)
-    trained.write_curve(folder, standing)
-    (folder / trained.STUDENT / TEACHING).write_text(json.dumps(teaching, indent=1) + "\n")
-
-
-def _report(context: Context, draft: Draft, made: Made, standing: Standing) -> Report:
-    before, score = standing.curve[0]["validation"], standing.best_score or 0.0
-    own = {
-        "validationMeasure": "log-likelihood, nats a token",
-        "masterWeights": "float32",
-        "architecture": "Seq2Seq" if isinstance(made.student, Seq2Seq) else "Causal",
-    }
-    found = (
-        f"{trained.steps(standing, made.course.steps)}; log-likelihood of the validation"
-        f" transforms {before:.3f} nats a token before training, {score:.3f} at step"
-        f" {standing.best_step}, which is kept"
-    )
-    return trained.report(context, draft, standing, found, own)
+    (folder / trained.TEACHING).write_text(json.dumps(teaching, indent=1) + "\n")

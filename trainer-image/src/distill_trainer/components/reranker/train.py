@@ -2,68 +2,50 @@
 
 import json
 import logging
-from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
-import torch
-from distill_api.names import Reason, Stage
+from distill_api.names import Reason
 from distill_api.sources import Prompts, StudentArchitecture
 from distill_api.wire import Report, Task
 
-from distill_trainer import fingerprints
 from distill_trainer.artifacts import Output
 from distill_trainer.components import adapted, trained
+from distill_trainer.components.trained import Opened, Work
 from distill_trainer.context import Context
-from distill_trainer.distributed.launch import leads
 from distill_trainer.errors import BadInput
 from distill_trainer.sources import fetching
 from distill_trainer.students import make, rankers
 from distill_trainer.students.rankers import Ranker
 from distill_trainer.teachers import opening
-from distill_trainer.training import reranking, runtime
+from distill_trainer.training import reranking
 from distill_trainer.training.checkpoints import Standing
-from distill_trainer.training.reranking import Lesson, RerankerCourse, Setting
-from distill_trainer.workspace import Draft
-
-TOKENS = "tokens.npz"
-SCALE = "scale.safetensors"
+from distill_trainer.training.reranking import Lesson, Setting
 
 log = logging.getLogger(__name__)
 
 
 def run(context: Context) -> Report:
     """Train the student of a task, from its last checkpoint where an attempt left one."""
-    task = context.task
-    prepared = context.workspace.output(Stage.PREPARE)
-    fingerprint = fingerprints.train(task, prepared.fingerprint)
-    if done := context.workspace.find(Stage.TRAIN, fingerprint):
-        return done.reused()
-    draft = context.workspace.draft(Stage.TRAIN, fingerprint)
-    device = runtime.settle(task.threads, task.gpus)
+    return trained.run(context, partial(_work, context))
+
+
+def _work(context: Context, opened: Opened) -> Work[Ranker]:
+    """Make the untrained student and what it is taught."""
+    task, prepared = context.task, opened.prepared
     student = _student(context, prepared)
     tuner = adapted.adapt(task, student[0].auto_model, head=True)
-    course = reranking.gather(
-        student,
-        prepared.path,
-        _lesson(task),
-        Setting(device, draft.path / TOKENS if leads() else None),
-    )
-    standing, world = trained.together(context, course, trained.store(draft, task), device)
-    if not world.first:
-        return trained.one_of(world)
-    merged = adapted.merge(
-        task,
-        course.student,
-        lambda: _student(context, prepared).to(device).eval(),
-        lambda model: replace(course, encoder=replace(course.encoder, student=model)).score(),
-    )
-    _write(draft.path, course, merged.model if merged else course.student, standing)
-    adapted.keep(tuner, draft.path)
-    report = _report(context, draft, course, standing)
-    return draft.commit(
-        adapted.tell(report, course.student, merged),
-        leave_out=(trained.CHECKPOINTS, TOKENS),
-        inputs=prepared.inputs,
+    setting = Setting(opened.device, opened.tokens)
+    course = reranking.gather(student, prepared.path, _lesson(task), setting)
+    return Work(
+        course=course,
+        student=student,
+        tuner=tuner,
+        fresh=lambda: _student(context, prepared),
+        score=course.score_of,
+        save=make.save,
+        facts=partial(_facts, task),
+        measure="validation nDCG@10",
+        helpers="scale.safetensors",
     )
 
 
@@ -106,25 +88,10 @@ def _student(context: Context, prepared: Output) -> Ranker:
     return student
 
 
-def _write(folder: Path, course: RerankerCourse, student: Ranker, standing: Standing) -> None:
-    """Write the student, its learning curve, and the scale between its scores and the teacher's."""
-    student.to(torch.device("cpu"))
-    make.save(student, folder / trained.STUDENT)
-    trained.write_curve(folder, standing)
-    trained.write_helpers(folder, course.scale, SCALE)
-
-
-def _report(context: Context, draft: Draft, course: RerankerCourse, standing: Standing) -> Report:
-    before, score = standing.curve[0]["validation"], standing.best_score or 0.0
+def _facts(task: Task, standing: Standing) -> dict[str, str]:
     own = {
         "validationMeasure": reranking.MEASURE,
-        "architecture": rankers.architecture(context.task.spec.student).value,
+        "architecture": rankers.architecture(task.spec.student).value,
     }
-    last = standing.curve[-1].get("margins")
-    if last:
-        own |= {f"margin{name.capitalize()}": f"{value:.4g}" for name, value in last.items()}
-    found = (
-        f"{trained.steps(standing, course.steps)}; validation nDCG@10 {before:.3f}"
-        f" before training, {score:.3f} at step {standing.best_step}, which is kept"
-    )
-    return trained.report(context, draft, standing, found, own)
+    last = standing.curve[-1].get("margins") or {}
+    return own | {f"margin{name.capitalize()}": f"{value:.4g}" for name, value in last.items()}

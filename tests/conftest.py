@@ -11,7 +11,9 @@ import hypothesis
 import pytest
 
 # Timings are not asserted: a machine that is busy with other tests is no fault.
-hypothesis.settings.register_profile("kubedistill", deadline=None)
+hypothesis.settings.register_profile(
+    "kubedistill", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("kubedistill")
 
 NEEDS = {

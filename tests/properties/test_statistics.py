@@ -33,7 +33,7 @@ from hypothesis import assume, given, settings
 
 rates = st.floats(0.001, 0.2)
 errors = st.floats(0.001, 0.2)
-scores = st.floats(0, 1)
+scores = st.floats(0, 1, allow_subnormal=False)
 pairs = st.tuples(scores, scores)
 SEVERITY = (Decision.ACCEPT, Decision.CONTINUE, Decision.REJECT)
 
@@ -101,7 +101,7 @@ def test_villes_bound_keeps_alpha_for_every_design(design: Design, most: int):
     assert sprt.characteristic(strict, strict.p0, most).rejects <= strict.alpha + 1e-12
 
 
-@given(designs(), rates, st.floats(-0.99, 0.99))
+@given(designs(), rates, st.floats(-0.99, 0.99, allow_subnormal=False))
 def test_expected_requests_are_finite_and_none_is_negative(
     design: Design, truth: float, place: float
 ):
@@ -178,7 +178,9 @@ def test_a_contest_in_the_same_ratio_is_symmetric(looks: list[tuple[Any, Any]]):
 
 
 @given(
-    st.dictionaries(st.text(min_size=1), st.floats(0, 10), min_size=1, max_size=8),
+    st.dictionaries(
+        st.text(min_size=1), st.floats(0, 10, allow_subnormal=False), min_size=1, max_size=8
+    ),
     st.floats(0.0001, 0.4),
 )
 def test_alpha_sums_to_alpha(weights: Mapping[str, float], alpha: float):
@@ -306,7 +308,11 @@ def test_looking_less_often_gains_the_same(gains: list[tuple[int, int]], missed:
 # A constant in the place of the teacher.
 
 
-@given(st.lists(st.floats(0, 1), max_size=60), st.floats(0.01, 1), st.integers(0, 60))
+@given(
+    st.lists(st.floats(0, 1, allow_subnormal=False), max_size=60),
+    st.floats(0.01, 1),
+    st.integers(0, 60),
+)
 def test_a_constant_reference_plays_the_games_of_a_teacher_that_always_scores_it(
     scores: list[float], constant: float, cut: int
 ):
@@ -324,7 +330,12 @@ def test_a_constant_reference_plays_the_games_of_a_teacher_that_always_scores_it
     assert (one.verdict, one.evidence, one.warn) == (other.verdict, other.evidence, other.warn)
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 1, allow_subnormal=False), st.floats(0, 1, allow_subnormal=False)),
+        max_size=40,
+    )
+)
 def test_without_its_reference_nothing_is_decided(told: list[tuple[float, float]]):
     rule = dataclasses.replace(KEPT, reference=Reference("the last one's", unknown="it is gone"))
     state = quality.add(quality.State(), told, rule)

@@ -37,7 +37,7 @@ class Process:
 
     @property
     def url(self) -> str:
-        ends = time.monotonic() + 60
+        ends = time.monotonic() + 300
         while not (found := re.findall(r"running on (http://\S+)", self.log.read_text())):
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < ends, self.log.read_text()
@@ -46,7 +46,7 @@ class Process:
 
     def until(self, total: int, source: str = "HeldOut") -> Pairs:
         """Wait until so many queries are done with."""
-        ends = time.monotonic() + 120
+        ends = time.monotonic() + 300
         while time.monotonic() < ends:
             found = httpx.get(f"{self.url}/pairs", params={"source": source})
             if found.status_code == 200 and found.json()["total"] >= total:

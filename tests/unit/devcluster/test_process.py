@@ -130,7 +130,7 @@ def _never_healthy(one: Running) -> Running:
 
 
 def _await(condition: object) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.01)

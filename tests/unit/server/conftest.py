@@ -1,6 +1,5 @@
 """Tiny models in folders as they are published, and real servers on loopback around them."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,15 +17,17 @@ WIDTH = 24
 QUERY_PROMPT = "a0 a1 "
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Export graphs into a folder of this session, with one thread."""
-    before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
-    yield
-    os.environ.pop("XDG_CACHE_HOME")
-    if before is not None:
-        os.environ["XDG_CACHE_HOME"] = before
+@pytest.fixture(scope="session")
+def _graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(_graphs: Path) -> Iterator[None]:
+    """Export graphs into a folder of this session; other folders' tests keep the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(_graphs))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ def oracle(student: Path) -> SentenceTransformer:
 
 @pytest.fixture
 def client(server: Running):
-    with httpx.Client(base_url=server.url, timeout=20) as made:
+    with httpx.Client(base_url=server.url, timeout=120) as made:
         yield made
 
 

@@ -59,7 +59,7 @@ def process(student: Path, tmp_path: Path) -> Iterator[Process]:
 def test_an_idle_connection_is_the_gateways_to_close(process: Process) -> None:
     """By uvicorn's default it is closed after 5 s, and what is sent just then is lost."""
     place = urlsplit(process.url())
-    connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=30)
+    connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=120)
     for pause in (0, 7):
         time.sleep(pause)
         # The same socket both times: http.client opens no second one.
@@ -81,13 +81,13 @@ def test_a_drain_loses_no_request_and_ends_with_0(process: Process):
         return client.post(f"{url}/v1/embeddings", json={"input": "a1"}, headers=headers)
 
     def go_on_asking() -> list[int]:
-        with httpx.Client(timeout=30) as client:
+        with httpx.Client(timeout=120) as client:
             statuses = [ask(client).status_code]
             while not told_at or time.monotonic() < told_at[0] + DRAIN - 2 * HOLD:
                 statuses.append(ask(client).status_code)
         return statuses
 
-    with ThreadPoolExecutor(4) as callers, httpx.Client(timeout=30) as client:
+    with ThreadPoolExecutor(4) as callers, httpx.Client(timeout=120) as client:
         asking = [callers.submit(go_on_asking) for _ in range(4)]
         time.sleep(HOLD)
         told_at.append(time.monotonic())

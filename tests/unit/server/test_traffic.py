@@ -30,7 +30,7 @@ def small(start: Start, student: Path) -> Running:
 
 @pytest.fixture
 def client(small: Running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=small.url, timeout=20) as made:
+    with httpx.Client(base_url=small.url, timeout=120) as made:
         yield made
 
 
@@ -41,7 +41,7 @@ def _metric(client: httpx.Client, name: str) -> float:
 
 
 def _until_waiting(client: httpx.Client, count: int) -> None:
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 120
     while _metric(client, "queue_depth") != count:
         assert time.monotonic() < ends, f"the queue never held {count}"
         time.sleep(0.005)

@@ -35,7 +35,7 @@ def run(folder: Path, task: Task | dict[str, Any]) -> tuple[int, Report, str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=1500,
     )
     return done.returncode, report_of(folder), done.stdout
 
@@ -63,7 +63,7 @@ def test_bad_input_is_told_without_loading_torch(tmp_path: Path):
         " sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments(tmp_path, task)], check=False, timeout=300
+        [sys.executable, "-c", program, *arguments(tmp_path, task)], check=False, timeout=1500
     )
     assert done.returncode == 0
     assert report_of(tmp_path).failure is not None

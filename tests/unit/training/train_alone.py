@@ -26,7 +26,7 @@ def main() -> None:
         with (given.folder / "told").open("a") as told:
             told.write(f"{done}\n")
         if done == given.wait_after:
-            time.sleep(300)
+            time.sleep(1700)
 
     world = tiny_models.World(tiny_models.teacher(), given.prepared)
     course = test_loop.course(world, given.teacher, maxSteps=12)

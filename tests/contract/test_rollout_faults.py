@@ -8,7 +8,7 @@ import rollout_story
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference" / "rollout-faults.md"
-ROWS = 45
+ROWS = 46
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 

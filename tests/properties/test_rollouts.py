@@ -5,16 +5,32 @@ from dataclasses import replace
 import hypothesis.strategies as st
 from distill_operator.plan.rollout import course, phases, shares, turn
 from distill_operator.plan.rollout.memory import Memory
-from distill_operator.plan.rollout.model import WHOLE, Arm, Child, ObservedArtifact
+from distill_operator.plan.rollout.model import (
+    WHOLE,
+    Arm,
+    Child,
+    Difference,
+    ObservedArtifact,
+    PodTokens,
+)
 from distill_operator.plan.rollout.phases import Phase, Signal
 from hypothesis import HealthCheck, event, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from rollout_world import World, a_world
+from rollout_world import ALIKE, World, a_world
 from rollouts import BACKENDS, SETTINGS, a_route
 
 EDGES = {(before, after) for before, moves in phases.TABLE.items() for after in moves.values()}
 FORWARD = frozenset(
     {Signal.STEP_DONE, Signal.LAST_STEP_DONE, Signal.OVERRIDDEN, Signal.PASSED, Signal.SETTLED}
+)
+ONWARD = FORWARD - {Signal.SETTLED} | {Signal.PREPARED}
+"""What gives the student traffic that it had not."""
+TOKENS = (
+    ALIKE,
+    PodTokens(texts=18, difference=Difference("the query 'short'", "a", (1, 2, 3), (1, 3))),
+    PodTokens(absent="it has no token_ids.json"),
+    PodTokens(problem="it does not answer"),
+    None,
 )
 
 
@@ -81,6 +97,8 @@ class RolloutStory(RuleBasedStateMachine):
         signal = after.transition.signal if after.transition != before.transition else ""
         if commands.abort and signal:
             assert Signal[signal] not in FORWARD, "abort beats promote"
+        if found.here.tokens.different and signal:
+            assert Signal[signal] not in ONWARD, "other tokens than in training get no further"
         assert after.step in (0, before.step, before.step + 1), "a step was skipped"
         if after.step == before.step + 1:
             assert signal in {s.name for s in phases.NEW_STEP}
@@ -157,6 +175,10 @@ class RolloutStory(RuleBasedStateMachine):
     @rule(arm=st.sampled_from(Arm), rate=st.sampled_from([0.0, 0.0, 0.002, 0.05, 0.5]))
     def requests_fail(self, arm: Arm, rate: float) -> None:
         self.world.sides[arm].error_rate = rate
+
+    @rule(found=st.sampled_from(TOKENS))
+    def tokens_are_compared(self, found: PodTokens | None) -> None:
+        self.world.tokens = found
 
     @rule(down=st.booleans())
     def metrics_go(self, *, down: bool) -> None:

@@ -20,17 +20,19 @@ from distill_api.rollout_policies import Action, ForeignWeights
 from distill_operator.plan.rollout import signals, words
 from distill_operator.plan.rollout.model import (
     Arm,
+    Difference,
     ObservedArtifact,
     ObservedBackend,
     OtherRollout,
+    PodTokens,
 )
 from distill_operator.plan.rollout.phases import Phase
 from distill_operator.plan.rollout.policy import Policy, Step
-from rollout_world import World, a_world
+from rollout_world import ALIKE, World, a_world
 from rollouts import ERRORS, METRICS, NOW, a_route
 
 FOLDER: Final = Path(__file__).parents[1] / "unit" / "rollout" / "stories"
-WORDS: Final = frozenset({"why", "held", "told", "message", "children", "stalled"})
+WORDS: Final = frozenset({"why", "held", "told", "message", "children", "stalled", "tokens"})
 """Expectations that name a part of a sentence."""
 ENUMS: Final = {"no_data": Action, "undecided": Action, "foreign": ForeignWeights}
 
@@ -234,6 +236,17 @@ def _sticky(world: World, value: bool) -> None:  # noqa: FBT001 - a story's valu
     world.route = replace(world.route, sticky=value)
 
 
+def _tokens(world: World, found: str) -> None:
+    """Let the student's pods be compared with the training: alike, different, absent, silent."""
+    other = Difference('the query "short"', "a", (101, 1037, 102), (1037, 102))
+    world.tokens = {
+        "alike": ALIKE,
+        "different": PodTokens(texts=18, difference=other),
+        "absent": PodTokens(absent="it has no token_ids.json"),
+        "silent": PodTokens(problem="http://10.0.0.7:8080/tokenize did not answer"),
+    }[found]
+
+
 def _two_replicas(world: World, seconds: float) -> None:
     """Let another replica plan the same passes and lose: the status is taken from under it."""
     for _ in range(int(seconds // 10)):
@@ -306,6 +319,7 @@ VERBS: Final[Mapping[str, Callable[[World, Any], None]]] = {
     "rename_backend": _rename_backend,
     "parents": _parents,
     "sticky": _sticky,
+    "tokens": _tokens,
     "two_replicas": _two_replicas,
     "api_down": _api_down,
     "second_parent": _second_parent,
@@ -378,5 +392,6 @@ EXPECTED: Final[Mapping[str, Callable[[World], Any]]] = {
     "message": lambda world: words.decision(world.last) if world.last else "",
     "children": _condition(RolloutConditionType.CHILDREN),
     "stalled": _condition(RolloutConditionType.STALLED),
+    "tokens": _condition(RolloutConditionType.TOKENS),
     "kept": lambda world: sorted(f"{child.kind} {child.name}" for child in world.orphans),
 }

@@ -24,7 +24,9 @@ from distill_operator.plan.rollout.model import (
     ObservedMetrics,
     ObservedPod,
     ObservedRoute,
+    ObservedTokens,
     OtherRollout,
+    PodTokens,
     Refusals,
     RouteEdit,
 )
@@ -35,6 +37,8 @@ from distill_operator.plan.rollout.wanted import Wanted
 from distill_operator.render.rollout.order import ArmOrder
 from distill_operator.statistics import saving
 from rollouts import A_ROUTE_ORDER, BACKENDS, NOW, POLICY, SETTINGS, Pod, Side, a_route, an_order
+
+ALIKE = PodTokens(texts=18, digest="sha256:" + "1" * 64)
 
 
 @dataclass(slots=True)
@@ -75,6 +79,8 @@ class World:
     children_refused: str | None = None
     """What the API server says of the student's Deployment; None: it takes it."""
     unroutable: str | None = None
+    tokens: PodTokens | None = ALIKE
+    """What came of comparing the tokens of each pod of the student; None: nobody has asked."""
     refused: Refusals = field(default_factory=Refusals)
     frozen: bool = False
     """Kubernetes brings no pod back."""
@@ -189,6 +195,7 @@ class World:
             teacher=self._arm(Arm.TEACHER),
             student=self._arm(Arm.STUDENT),
             metrics=self._metrics() if read else ObservedMetrics(read=False),
+            tokens=self._tokens(),
             artifact=self.artifact,
             refused=self.refused,
             unroutable=self.unroutable,
@@ -251,6 +258,11 @@ class World:
             ready=side.ready,
             bound=Child("Deployment", BACKENDS.of(arm)) not in self.orphans,
         )
+
+    def _tokens(self) -> ObservedTokens:
+        if self.tokens is None:
+            return ObservedTokens(known=False)
+        return ObservedTokens({pod.uid: self.tokens for pod in self.sides[Arm.STUDENT].pods})
 
     def _metrics(self) -> ObservedMetrics:
         if self.metrics_down:

@@ -69,8 +69,13 @@ def a_prepared(context: Context) -> None:
     _leave(context, Stage.PREPARE, {"data_card.json": json.dumps(DATA_CARD).encode()}, INPUTS)
 
 
-def a_trained_student(context: Context, weights: bytes = b"12345678") -> None:
-    """Leave outputs of prepare, train and evaluate in the workspace, without training anything."""
+def a_trained_student(
+    context: Context, weights: bytes = b"12345678", more: Mapping[str, bytes] | None = None
+) -> None:
+    """Leave outputs of prepare, train and evaluate in the workspace, without training anything.
+
+    more: other files of the train stage.
+    """
     inputs = INPUTS
     a_prepared(context)
     student = {
@@ -79,6 +84,7 @@ def a_trained_student(context: Context, weights: bytes = b"12345678") -> None:
         "student/1_Pooling/config.json": b"{}",
         "student/model.safetensors": weights,
         "curves.jsonl": b'{"step": 1, "loss": 1.0}\n',
+        **(more or {}),
     }
     _leave(context, Stage.TRAIN, student, inputs)
     report = {"report.html": b"<html></html>", "evaluation.json": b"{}"}

@@ -170,6 +170,7 @@ class RolloutConditionType(StrEnum):
     VERIFIED = "WeightVerified"
     TEACHER = "TeacherAvailable"
     CHILDREN = "ChildrenApplied"
+    TOKENS = "TokensAlike"
     CONFLICT = "Conflict"
     ROLLBACK_FAILED = "RollbackFailed"
 
@@ -225,6 +226,10 @@ class RolloutReason(StrEnum):
     UNDER_WAY = "UnderWay"
     STUCK = "Stuck"
     WARNING = "MetricWarning"
+    TOKENS_ALIKE = "TokensAlike"
+    TOKENS_DIFFER = "TokensDiffer"
+    TOKENS_UNCHECKED = "TokensUnchecked"
+    TOKENS_UNKNOWN = "TokensUnknown"
 
 
 class Exit(IntEnum):

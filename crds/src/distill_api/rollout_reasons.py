@@ -143,4 +143,24 @@ ROLLOUT_MEANINGS: Final[Mapping[RolloutReason, Meaning]] = {
     RolloutReason.WARNING: Meaning(
         "A metric is worth a warning; no traffic moves for it.", "Read `status.metrics`."
     ),
+    RolloutReason.TOKENS_ALIKE: Meaning(
+        "Every pod of the student reads sample texts token by token as in training.", _NOTHING
+    ),
+    RolloutReason.TOKENS_DIFFER: Meaning(
+        "A pod of the student makes other tokens of a text than training did, so it is not the"
+        " model that was evaluated. The student gets no further traffic, `spec.promote` or not.",
+        "Read both sequences in the message: prompts, special tokens or the longest input differ."
+        " Serve the published artifact with the server of the same release, or train anew.",
+    ),
+    RolloutReason.TOKENS_UNCHECKED: Meaning(
+        "There is nothing to compare with: the artifact is older or foreign and holds no"
+        " `token_ids.json`, or another runtime serves it. Nothing waits for it.",
+        "Nothing; train with this release to have it checked.",
+    ),
+    RolloutReason.TOKENS_UNKNOWN: Meaning(
+        "The student's pods were not asked for their tokens yet, or do not answer. The last step"
+        " waits for it.",
+        "Nothing, unless it lasts: the message says which pod does not answer. `spec.promote` lets"
+        " the step pass all the same.",
+    ),
 }

@@ -220,6 +220,9 @@ class Artifact(Model):
     """Formats of the weights."""
     also: Annotated[list[Uri], Field(max_length=8)] = []
     """The other places."""
+    token_ids_digest: Digest | None = None
+    """Digest of token_ids.json: what the student read of a few texts in training. A rollout asks
+    its servers for the same before it promotes."""
     lineage: Lineage
     """What it was made from."""
 

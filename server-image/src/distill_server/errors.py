@@ -40,6 +40,14 @@ class UnknownModel(Refused):
     code = "model_not_found"
 
 
+class NoTokenIds(Refused):
+    """The model was published without what it read in training."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "no_token_ids"
+
+
 class TooLarge(Refused):
     """The body is larger than this server reads."""
 

@@ -53,11 +53,13 @@ class Service:
     async def texts(self, texts: Sequence[Text], prompt: str | None) -> Result:
         """Compute texts, or pairs of query and document."""
         self._refuse_count(len(texts))
-        loop = asyncio.get_running_loop()
-        encode = self.model.tokenizer.encode
-        return await self._computed(
-            await loop.run_in_executor(self._tokenizing, encode, texts, prompt)
-        )
+        return await self._computed(await self._encoded(texts, prompt))
+
+    async def tokens(self, text: Text, prompt: str | None) -> list[int]:
+        """Return the ids that the model would compute with."""
+        (found,) = await self._encoded([text], prompt)
+        ids: list[int] = found.rows["input_ids"].tolist()
+        return ids
 
     async def given(self, inputs: Sequence[Sequence[int]]) -> Result:
         """Compute tokens that the caller made, special ones included."""
@@ -76,6 +78,11 @@ class Service:
             raise BadRequest(
                 f"the request has {count} inputs and 1 to {most} are taken: divide it into several"
             )
+
+    async def _encoded(self, texts: Sequence[Text], prompt: str | None) -> list[Tokens]:
+        loop = asyncio.get_running_loop()
+        encode = self.model.tokenizer.encode
+        return await loop.run_in_executor(self._tokenizing, encode, texts, prompt)
 
     async def _computed(self, sequences: Sequence[Tokens]) -> Result:
         rows = await self.queue.compute(sequences)

@@ -1,9 +1,11 @@
 """What is published, its digests, and what each refusal of a registry means."""
 
 import errno
+import hashlib
 import json
 import shutil
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,10 @@ from http_faults import Answer, Call, serving
 from trainer import a_context, a_task, a_trained_student
 
 
-def a_job(folder: Path, **changes: Any) -> Context:
+def a_job(folder: Path, more: Mapping[str, bytes] | None = None, **changes: Any) -> Context:
     (folder / "volumes" / "models").mkdir(parents=True, exist_ok=True)
     context = a_context(a_task(folder, Stage.PUBLISH, cache=False, **changes), folder)
-    a_trained_student(context)
+    a_trained_student(context, more=more)
     return context
 
 
@@ -45,6 +47,22 @@ def test_a_student_is_published_to_a_volume(tmp_path: Path):
     assert "80 records for training" in card
     assert "3 duplicates" in card
     assert [path.name for path in folder.parent.iterdir()] == ["models"]
+
+
+def test_the_tokens_of_the_training_are_published_and_their_digest_noted(tmp_path: Path):
+    content = b'{"format": "kubedistill.io/token-ids.v1"}'
+    context = a_job(tmp_path, more={"student/token_ids.json": content})
+    artifact = publish.run(context).artifact
+    assert artifact is not None
+    assert artifact.token_ids_digest == f"sha256:{hashlib.sha256(content).hexdigest()}"
+    folder = tmp_path / "volumes" / "models" / "models"
+    assert (folder / "token_ids.json").read_bytes() == content
+
+
+def test_a_student_without_them_has_no_such_digest(tmp_path: Path):
+    artifact = publish.run(a_job(tmp_path)).artifact
+    assert artifact is not None
+    assert artifact.token_ids_digest is None
 
 
 def test_publishing_again_is_reused(tmp_path: Path):

@@ -30,6 +30,7 @@ from distill_operator.effects.rollout import observe
 from distill_operator.effects.rollout.converge import RolloutConverger
 from distill_operator.effects.rollout.numbers import RolloutNumbers
 from distill_operator.effects.rollout.scrapes import Scrapes
+from distill_operator.effects.rollout.tokens import TokenChecks
 from distill_operator.effects.store import Store, owner_uid, uid
 from distill_operator.effects.watches import Watches
 from distill_operator.effects.web import Probes, Pulse, application
@@ -77,6 +78,7 @@ class App:
             self.cluster, self.store, converger, self.metrics, self.planning_settings
         )
         self.scrapes = Scrapes(self._due)
+        self.tokens = TokenChecks(self._due)
         turns = Turns(self.reconciler, self._rollouts())
         self.workers = Workers(self.queue, turns, self.leadership, self.metrics, settings.workers)
         self.progress = ProgressEndpoint(
@@ -96,7 +98,7 @@ class App:
         converger = RolloutConverger(
             self.cluster, self.watches.remember, reporter=settings.identity
         )
-        hands = Hands(self.cluster, self.store, converger, self.scrapes)
+        hands = Hands(self.cluster, self.store, converger, self.scrapes, self.tokens)
         planning = rollout_model.Settings(
             server_image=settings.server_image,
             prober_image=settings.server_image,
@@ -228,6 +230,7 @@ async def _serving(app: App) -> AsyncIterator[None]:
             yield
     finally:
         await app.scrapes.close()
+        await app.tokens.close()
         await runner.cleanup()
 
 

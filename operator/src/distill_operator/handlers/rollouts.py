@@ -18,14 +18,18 @@ from distill_operator.effects.rollout import arms, artifact, observe, prober, ro
 from distill_operator.effects.rollout.arms import Arms, Side
 from distill_operator.effects.rollout.converge import RolloutConverger, Subject
 from distill_operator.effects.rollout.scrapes import Scrapes
+from distill_operator.effects.rollout.tokens import TokenChecks
 from distill_operator.effects.store import Store
 from distill_operator.plan.model import Manifest
 from distill_operator.plan.rollout import rollout as planning
 from distill_operator.plan.rollout.model import Arm, Refusals, Settings
-from distill_operator.plan.rollout.phases import MEASURED
+from distill_operator.plan.rollout.phases import MEASURED, Phase
 from distill_operator.plan.rollout.rollout import Observed, ObservedRollout, Plan
 
 log = logging.getLogger(__name__)
+
+COMPARED = MEASURED | {Phase.PREPARING}
+"""Phases in which the student's tokens are compared with those of its training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Hands:
     store: Store
     converger: RolloutConverger
     scrapes: Scrapes
+    tokens: TokenChecks
 
 
 class RolloutReconciler:
@@ -59,6 +64,7 @@ class RolloutReconciler:
         if body is None:
             self._refused.pop(uid, None)
             self._hands.scrapes.forget(uid)
+            self._hands.tokens.forget(uid)
             self._hands.converger.forget(uid)
             return None
         try:
@@ -76,6 +82,7 @@ class RolloutReconciler:
         seen = Subject(body, rollout, {key(child): child for child in self._children(uid)})
         refused = await self._hands.converger.converge(seen, plan, now)
         self._measure(rollout, plan, sides)
+        self._compare(rollout, plan, sides)
         return timedelta() if await self._told(seen, refused, now) else plan.look_again
 
     async def _sides(self, body: Manifest, rollout: ObservedRollout) -> tuple[Side, ...]:
@@ -95,6 +102,7 @@ class RolloutReconciler:
             teacher=looks[Arm.TEACHER],
             student=looks[Arm.STUDENT],
             metrics=self._hands.scrapes.take(rollout.uid, _mark(rollout.status)),
+            tokens=self._hands.tokens.take(rollout.uid),
             artifact=artifact.look(spec, rollout.namespace, store),
             unroutable=self._unroutable,
             others=observe.others(body, store),
@@ -121,6 +129,14 @@ class RolloutReconciler:
             positions=plan.positions,
         )
         self._hands.scrapes.begin(rollout.uid, _mark(plan.status), wanted)
+
+    def _compare(self, rollout: ObservedRollout, plan: Plan, sides: tuple[Side, ...]) -> None:
+        """Let the student's pods be asked what they read of texts, from the first that runs on."""
+        if plan.status.phase not in COMPARED:
+            self._hands.tokens.forget(rollout.uid)
+            return
+        students = (arms.targets(side) for side in sides if side.arm is Arm.STUDENT)
+        self._hands.tokens.begin(rollout.uid, [one for found in students for one in found])
 
     async def _told(self, seen: Subject, refused: Refusals, now: datetime) -> bool:
         """Tell what was refused once, and remember it; returns whether it is news to the plan."""

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from distill_api.token_ids import TOKEN_IDS_PATH, TOKENIZE_PATH
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from distill_server.api import embeddings, health, open_inference, reranking
+from distill_server.api import embeddings, health, open_inference, reranking, tokens
 from distill_server.api.endpoint import endpoint, refusal, told
 from distill_server.api.observing import Observed
 from distill_server.errors import BadRequest, Refused
@@ -51,8 +52,11 @@ def _computing() -> list[Route]:
 
 def _pages() -> list[Route]:
     vote = endpoint(health.Feedback, health.feedback)
+    tokenize = endpoint(tokens.Tokenize, tokens.tokenize)
     return [
         Route("/v1/models", health.models),
+        Route(TOKEN_IDS_PATH, tokens.trained),
+        Route(TOKENIZE_PATH, tokenize, methods=["POST"]),
         Route("/v1/feedback", vote, methods=["POST"]),
         Route("/v2", open_inference.server),
         Route("/v2/health/live", health.live),

@@ -20,6 +20,7 @@ from distill_operator.effects.kinds import (
 from distill_operator.effects.rollout import artifact, observe
 from distill_operator.effects.rollout.converge import RolloutConverger
 from distill_operator.effects.rollout.scrapes import Scrapes
+from distill_operator.effects.rollout.tokens import TokenChecks
 from distill_operator.effects.store import Store
 from distill_operator.handlers.rollouts import Hands, RolloutReconciler
 from distill_operator.plan.model import Manifest
@@ -87,10 +88,14 @@ class Room:
         def remember(kind: Kind, body: Manifest) -> None:
             store.put(kind, body)
 
-        self.scrapes = Scrapes(lambda _: None)
+        self.scrapes, self.tokens = Scrapes(lambda _: None), TokenChecks(lambda _: None)
         converger = RolloutConverger(self.api, remember, reporter="test")
-        hands = Hands(self.api, store, converger, self.scrapes)
+        hands = Hands(self.api, store, converger, self.scrapes, self.tokens)
         self.reconciler = RolloutReconciler(hands, SETTINGS, unroutable=unroutable)
+
+    async def close(self) -> None:
+        await self.scrapes.close()
+        await self.tokens.close()
 
     @property
     def status(self) -> Manifest:
@@ -151,7 +156,7 @@ async def test_a_new_rollout_is_accepted_and_its_arms_are_made() -> None:
     written = room.api.calls.index(STATUS)
     assert written < room.api.calls.index("PATCH deployments/minilm-student")
     assert {c for c in room.api.calls if "httproutes" in c} == set(), "there already, as wanted"
-    await room.scrapes.close()
+    await room.close()
 
 
 async def test_a_student_without_endpoints_is_at_weight_zero_after_one_pass() -> None:
@@ -164,7 +169,7 @@ async def test_a_student_without_endpoints_is_at_weight_zero_after_one_pass() ->
     backends = "/spec/rules/0/backendRefs"
     assert weights == {f"{backends}/0/weight": 1000, f"{backends}/1/weight": 0}
     assert room.api.calls.index(STATUS) < room.api.calls.index(ROUTE)
-    await room.scrapes.close()
+    await room.close()
 
 
 async def test_a_rollout_that_serves_is_measured_and_one_that_is_gone_is_not() -> None:
@@ -173,11 +178,12 @@ async def test_a_rollout_that_serves_is_measured_and_one_that_is_gone_is_not() -
     assert room.reconciler.knows(OWNER.uid)
     tasks = [t.get_name() for t in asyncio.all_tasks()]
     assert f"scrape {OWNER.uid}" in tasks
+    assert [name for name in tasks if name.startswith("tokens ")], "the student's pods are asked"
 
     room.store.drop(DISTILLED_ROLLOUT, bodies.a_rollout())
     assert await room.reconciler.turn(OWNER.uid) is None
     assert not room.reconciler.knows(OWNER.uid)
-    await room.scrapes.close()
+    await room.close()
 
 
 async def test_after_a_conflict_the_rollout_is_read_again() -> None:
@@ -205,16 +211,19 @@ async def test_a_refused_child_is_a_condition_in_the_words_of_the_api_server() -
     assert said["message"].startswith("The API server refused Deployment minilm-")
     assert said["message"].endswith("violates PodSecurity")
     room.api.refuses = None
-    await Room(room.store).reconciler.turn(OWNER.uid)
+    other = Room(room.store)
+    await other.reconciler.turn(OWNER.uid)
     kept = {c["type"]: c for c in room.status["conditions"]}["ChildrenApplied"]
     assert kept == said, "a new operator has not tried yet, and knows no better"
-    await room.scrapes.close()
+    await other.close()
+    await room.close()
 
 
 async def test_without_the_gateway_api_a_rollout_waits_and_says_why() -> None:
     room = a_room(route_kinds=False)
 
     await room.reconciler.turn(OWNER.uid)
+    await room.close()
 
     assert room.status["phase"] == "Pending"
     assert "httproutes are not installed" in room.status["message"]

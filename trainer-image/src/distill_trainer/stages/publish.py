@@ -9,6 +9,7 @@ from distill_api.names import Reason, Stage
 from distill_api.outcome import GateAction
 from distill_api.recipe import Component
 from distill_api.status import Artifact, EvaluationStatus, Publication
+from distill_api.token_ids import TOKEN_IDS_FILE
 from distill_api.wire import Report, Task
 
 from distill_trainer import fingerprints
@@ -159,8 +160,16 @@ def _artifact(places: list[Published], bundle: Bundle, material: Material) -> Ar
         media_type=first.media_type,
         formats=["safetensors", *(["onnx-int8"] if material.quantized else [])],
         also=[place.uri for place in others],
+        token_ids_digest=_token_ids(bundle),
         lineage=material.lineage,
     )
+
+
+def _token_ids(bundle: Bundle) -> str | None:
+    """Return the digest of the tokens of training; None for a student whose training kept none."""
+    found = (entry.sha256 for entry in bundle.entries if entry.name == TOKEN_IDS_FILE)
+    digest = next(found, None)
+    return None if digest is None else fingerprints.PREFIX + digest
 
 
 def _report(

@@ -49,6 +49,7 @@ def of_job(body: Manifest) -> ObservedArtifact:
         teacher_uri=((body["spec"].get("teacher") or {}).get("model") or {}).get("uri"),
         job=name,
         scores=_scores(status),
+        token_ids_digest=published.get("tokenIdsDigest"),
         **_cost(status),
     )
 

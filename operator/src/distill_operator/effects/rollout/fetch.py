@@ -1,7 +1,7 @@
 """One page over HTTP, within a time and a size: whatever goes wrong is said in a sentence."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 
@@ -14,26 +14,32 @@ _CHUNK: Final = 65_536
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=SECONDS, connect=CONNECT_SECONDS)
 
 
+class Nowhere(NotYet):
+    """There is no such page (404)."""
+
+
 async def text(
     session: aiohttp.ClientSession,
     url: str,
     *,
     form: Mapping[str, str] | None = None,
+    content: Mapping[str, Any] | None = None,
     most: int = MOST_BYTES,
 ) -> str:
-    """Return the page at a URL, or the answer to a form that is posted there.
+    """Return the page at a URL, or the answer to a form, or to JSON content, that is posted there.
 
-    NotYet where there is none: nobody answers in time, another status than 200, too long, no text.
+    Nowhere for 404; NotYet where there is none: nobody answers in time, another status than 200,
+    too long, no text.
     Redirects are not followed: a pod could send us anywhere.
     """
-    verb = "GET" if form is None else "POST"
+    verb = "GET" if form is None and content is None else "POST"
     try:
         async with session.request(
-            verb, url, data=form, timeout=_TIMEOUT, allow_redirects=False
+            verb, url, data=form, json=content, timeout=_TIMEOUT, allow_redirects=False
         ) as answer:
             body = await _read(answer, most)
             if answer.status != 200:
-                raise NotYet(
+                raise (Nowhere if answer.status == 404 else NotYet)(
                     f"{url} answered {answer.status}: {body[:200].decode(errors='replace')}"
                 )
             return body.decode()

@@ -11,6 +11,7 @@ from distill_operator.plan import text
 from distill_operator.plan.rollout import phases, signals, words
 from distill_operator.plan.rollout.course import Outcome
 from distill_operator.plan.rollout.phases import Phase
+from distill_operator.plan.rollout.tokens import Fidelity
 
 type Value = Literal["True", "False", "Unknown"]
 
@@ -89,6 +90,7 @@ def _of_surroundings(decided: Outcome) -> tuple[Claim, ...]:
         _verified(decided),
         _teacher(decided),
         _children(decided),
+        _tokens(decided),
         _conflict(decided),
         _rollback_failed(decided),
     )
@@ -135,6 +137,20 @@ def _children(decided: Outcome) -> Claim:
     if said is None:
         return _claim(Kind.CHILDREN, "True", R.APPLIED, "The API server refused nothing")
     return _claim(Kind.CHILDREN, "False", R.CHILD_REFUSED, said)
+
+
+_OF_TOKENS: Final[Mapping[Fidelity, tuple[Value, RolloutReason]]] = {
+    Fidelity.ALIKE: ("True", R.TOKENS_ALIKE),
+    Fidelity.UNCHECKED: ("Unknown", R.TOKENS_UNCHECKED),
+    Fidelity.UNANSWERED: ("Unknown", R.TOKENS_UNKNOWN),
+    Fidelity.DIFFERENT: ("False", R.TOKENS_DIFFER),
+}
+
+
+def _tokens(decided: Outcome) -> Claim:
+    found = decided.here.tokens
+    value, reason = _OF_TOKENS[found.fidelity]
+    return _claim(Kind.TOKENS, value, reason, found.sentence)
 
 
 def carried(now: Sequence[Claim], before: Sequence[Claim], kind: Kind) -> tuple[Claim, ...]:

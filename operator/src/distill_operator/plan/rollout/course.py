@@ -13,6 +13,7 @@ from distill_operator.plan.rollout import (
     readiness,
     shares,
     signals,
+    tokens,
     traffic,
 )
 from distill_operator.plan.rollout.clocks import Lived
@@ -26,6 +27,7 @@ from distill_operator.plan.rollout.model import (
     ObservedArtifact,
     ObservedMetrics,
     ObservedRoute,
+    ObservedTokens,
     Refusals,
     RouteEdit,
     Settings,
@@ -54,6 +56,7 @@ class Look:
     revisions: Mapping[Arm, str | None]
     """That pods should have; None for a Service that somebody else runs."""
     metrics: ObservedMetrics = field(default_factory=lambda: ObservedMetrics(read=False))
+    tokens: ObservedTokens = field(default_factory=lambda: ObservedTokens(known=False))
     artifact: ObservedArtifact = field(default_factory=ObservedArtifact)
     revision: str | None = None
     generation: int = 1
@@ -164,6 +167,7 @@ def _situation(memory: Memory, policy: Policy, look: Look, told: Judgement) -> S
         rival=look.rival,
         mismatch=mismatch(memory),
         refused=look.refused,
+        tokens=tokens.look(look.tokens, look.arms.get(Arm.STUDENT, ObservedArm()), look.artifact),
         unroutable=look.unroutable,
     )
 
@@ -209,7 +213,8 @@ def _found(here: Situation) -> Lived:
     preparing, told = here.phase is Phase.PREPARING, here.judgement
     both = here.student.rolled_out and here.teacher.rolled_out
     waits = here.phase in (Phase.PREPARING, Phase.PROGRESSING, Phase.PROMOTING)
-    settled = here.verified and (both or not preparing)
+    # Other tokens than in training are an obstacle like any other before the first request.
+    settled = here.verified and (not preparing or (both and here.tokens.different is None))
     asked = told.fresh or told.missing is not None
     return Lived(
         verified=here.verified and not here.foreign,

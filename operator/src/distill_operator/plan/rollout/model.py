@@ -171,6 +171,43 @@ class ObservedMetrics:
 
 
 @dataclass(frozen=True, slots=True)
+class Difference:
+    """A text of which a pod reads other tokens than the student did in training."""
+
+    name: str
+    """What kind of text it is, for a sentence: `the query "short"`."""
+    text: str
+    trained: tuple[int, ...]
+    served: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PodTokens:
+    """What came of comparing the tokens of one pod with those of the training."""
+
+    texts: int = 0
+    """That were compared."""
+    difference: Difference | None = None
+    """The first one; None: all are alike."""
+    digest: str | None = None
+    """Of the tokens of training that the pod has with its model."""
+    absent: str | None = None
+    """Why there is nothing to compare with."""
+    problem: str | None = None
+    """Why nothing is known yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedTokens:
+    """The tokens of the student's pods."""
+
+    pods: Mapping[str, PodTokens] = field(default_factory=dict)
+    """By the pod's uid; those that have not been compared yet are missing."""
+    known: bool = True
+    """False: this operator has not asked yet, and what an earlier one found is in status."""
+
+
+@dataclass(frozen=True, slots=True)
 class ObservedArtifact:
     """The student's artifact, as the referenced DistillationJob or the spec names it."""
 
@@ -188,6 +225,8 @@ class ObservedArtifact:
     """The job that made it, where one is named."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """Measure to the student's score in that job's evaluation."""
+    token_ids_digest: str | None = None
+    """Of what the student read in training, as that job published it."""
     problem: str | None = None
     """Why there is none yet or never will be."""
     final: bool = False
@@ -232,6 +271,7 @@ class Sights:
     teacher: ObservedArm = field(default_factory=ObservedArm)
     student: ObservedArm = field(default_factory=ObservedArm)
     metrics: ObservedMetrics = field(default_factory=lambda: ObservedMetrics(read=False))
+    tokens: ObservedTokens = field(default_factory=lambda: ObservedTokens(known=False))
     artifact: ObservedArtifact = field(default_factory=ObservedArtifact)
     others: tuple[OtherRollout, ...] = ()
     """Other rollouts on the same rule."""

@@ -29,6 +29,7 @@ WATCHED: Final[Mapping[Kind, str]] = {
     Kind.METRICS: "False",
     Kind.ROUTE: "False",
     Kind.TEACHER: "False",
+    Kind.TOKENS: "False",
     Kind.CONFLICT: "True",
     Kind.ROLLBACK_FAILED: "True",
 }

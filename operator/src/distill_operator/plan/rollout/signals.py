@@ -94,6 +94,7 @@ def obstacle(here: Situation) -> str | None:
         refusal(here) if here.phase is Phase.PREPARING else None,
         here.route.missing or here.route.unready,
         (here.route.sticky or _unprepared(here)) if here.phase is Phase.PREPARING else None,
+        here.tokens.different if here.phase is Phase.PREPARING else None,
         _unanswered("student", here.student) if here.target > 0 else None,
         _unanswered("teacher", here.teacher) if here.target < WHOLE else None,
         here.mismatch,
@@ -170,13 +171,17 @@ def _passed(here: Situation) -> str | None:
 
 
 def _let_pass(here: Situation) -> str | None:
-    if not here.approved or not (here.verified or here.conflict):
+    if not here.approved or not (here.verified or here.conflict) or here.tokens.different:
         return None
     return f"spec.promote lets step {here.memory.step + 1} pass; {here.judgement.sentence}"
 
 
 def _held(here: Situation) -> str | None:
-    """Return the first wish to wait; approval outweighs those that a person was asked about."""
+    """Return the first wish to wait; approval outweighs those that a person was asked about.
+
+    Tokens that differ are no question of evidence: whoever approves means the student that was
+    trained and evaluated, and this is another one.
+    """
     if here.policy.commands.paused:
         return "spec.paused is true"
     if here.conflict:
@@ -184,6 +189,8 @@ def _held(here: Situation) -> str | None:
             f"Somebody else gave the student {(here.route.share or 0) / 10:g}% instead of"
             f" {here.memory.weights.desired / 10:g}%: put it back, or change the rollout"
         )
+    if here.tokens.different:
+        return here.tokens.different
     if here.approved:
         return None
     return here.judgement.pause or _gate(here)
@@ -213,7 +220,7 @@ def _accepted(here: Situation) -> str | None:
 def _prepared(here: Situation) -> str | None:
     arms = here.student.rolled_out and here.teacher.rolled_out
     long = here.memory.clocks.ready >= here.policy.min_ready.total_seconds()
-    wait = here.policy.commands.paused or here.route.sticky
+    wait = here.policy.commands.paused or here.route.sticky or here.tokens.different
     if wait or not (arms and long and here.verified):
         return None
     return "Both arms are ready, and the gateways carry the route"
@@ -235,7 +242,7 @@ def _lacks(here: Situation) -> str | None:
         return f"the step soaks for another {_span(left)}"
     if here.memory.step_requests < step.requests:
         return f"{here.memory.step_requests} of {step.requests} requests of the student were seen"
-    if untold := here.route.sticky or here.judgement.missing or here.judgement.fault:
+    if untold := _untold(here):
         return untold
     decisive = here.memory.step >= len(here.policy.steps) - DECISIVE_STEPS
     known = here.judgement.verdict
@@ -243,6 +250,13 @@ def _lacks(here: Situation) -> str | None:
     if known is Verdict.NO_DATA or (decisive and known is not Verdict.HEALTHY):
         return here.judgement.sentence
     return None
+
+
+def _untold(here: Situation) -> str | None:
+    """Return what is not known that a step needs; the last one needs the student's tokens too."""
+    told = here.judgement
+    unread = here.tokens.unanswered if here.last_step else None
+    return here.route.sticky or told.missing or told.fault or unread
 
 
 def _step_done(here: Situation) -> str | None:

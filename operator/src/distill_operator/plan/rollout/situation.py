@@ -11,6 +11,7 @@ from distill_operator.plan.rollout.model import WHOLE, ObservedArtifact, Refusal
 from distill_operator.plan.rollout.phases import Phase
 from distill_operator.plan.rollout.policy import MOST_FIGHTS, Policy
 from distill_operator.plan.rollout.readiness import ArmSight
+from distill_operator.plan.rollout.tokens import Fidelity, TokenSight
 from distill_operator.plan.rollout.traffic import RouteSight
 
 
@@ -34,6 +35,8 @@ class Situation:
     mismatch: str | None = None
     """The measured split is not the configured one, as a sentence."""
     refused: Refusals = field(default_factory=Refusals)
+    tokens: TokenSight = field(default_factory=lambda: TokenSight(Fidelity.UNCHECKED, ""))
+    """Whether the student's pods read texts as the student did in training."""
     unroutable: str | None = None
     """Why no route can be seen: nothing that is missing proves anything then."""
 

@@ -70,6 +70,8 @@ def take(seen: Scene, settings: Settings, *, now: datetime) -> Turn:
     said = conditions.of(decided)
     if not seen.refused.known:
         said = conditions.carried(said, old.claims, RolloutConditionType.CHILDREN)
+    if not seen.tokens.known:
+        said = conditions.carried(said, old.claims, RolloutConditionType.TOKENS)
     writes = again.write(old.state, decided, (old.claims, said), settings, now=now)
     told = news.between(old.claims, said, decided, old.warned) if writes else ()
     leaving = deletion.of(decided, seen, wanted, settings, now=now)
@@ -92,6 +94,7 @@ def _look(seen: Scene, wanted: Wanted) -> Look:
         arms={Arm.TEACHER: seen.teacher, Arm.STUDENT: seen.student},
         revisions={arm: revision(wanted.order(arm)) for arm in Arm},
         metrics=baselines.compared(seen.metrics, wanted.policy),
+        tokens=seen.tokens,
         artifact=seen.artifact,
         revision=wanted.revision if known else None,
         generation=seen.rollout.generation,

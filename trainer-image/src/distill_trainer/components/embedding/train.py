@@ -16,7 +16,7 @@ from distill_trainer.components import adapted, trained
 from distill_trainer.components.trained import Opened, Work
 from distill_trainer.context import Context
 from distill_trainer.sources import fetching
-from distill_trainer.students import head, make
+from distill_trainer.students import head, make, token_ids
 from distill_trainer.teachers import opening
 from distill_trainer.training import courses, pairs, validation
 from distill_trainer.training.courses import Lesson
@@ -43,7 +43,7 @@ def _work(context: Context, opened: Opened) -> Work[SentenceTransformer]:
         tuner=tuner,
         fresh=lambda: _student(context, prepared, fresh=False),
         score=course.score_of,
-        save=make.save,
+        save=partial(token_ids.save, prompts(task)),
         facts=lambda _: {"validationMeasure": validation.MEASURE},
         measure="validation nDCG@10",
     )

@@ -14,7 +14,7 @@ from distill_trainer.components.trained import Opened, Work
 from distill_trainer.context import Context
 from distill_trainer.errors import BadInput
 from distill_trainer.sources import fetching
-from distill_trainer.students import make, rankers
+from distill_trainer.students import make, rankers, token_ids
 from distill_trainer.students.rankers import Ranker
 from distill_trainer.teachers import opening
 from distill_trainer.training import reranking
@@ -42,7 +42,7 @@ def _work(context: Context, opened: Opened) -> Work[Ranker]:
         tuner=tuner,
         fresh=lambda: _student(context, prepared),
         score=course.score_of,
-        save=make.save,
+        save=partial(token_ids.save, prompts(task)),
         facts=partial(_facts, task),
         measure="validation nDCG@10",
         helpers="scale.safetensors",

@@ -17,7 +17,8 @@ PROBES = {
     "operator": "import kopf, cryptography, distill_operator.handlers.app, distill_api",
     "trainer": (
         "import torch, sentence_transformers, oras, s3fs, ir_measures, matplotlib.pyplot; "
-        "import distill_trainer, distill_api; assert not torch.cuda.is_available(); "
+        "import distill_server.process, distill_trainer, distill_api; "
+        "assert not torch.cuda.is_available(); "
         "torch.nn.Linear(8, 4)(torch.ones(2, 8)).sum().backward()"
     ),
     "server": (

@@ -14,7 +14,7 @@ from distill_api.names import Stage
 from distill_api.wire import Report, Task
 from distill_trainer import context as contexts
 from distill_trainer.__main__ import RUN
-from distill_trainer.context import Places
+from distill_trainer.context import Context, Places
 from distill_trainer.progress import Number, Progress
 from distill_trainer.students import causal
 from safetensors.numpy import load_file
@@ -73,19 +73,26 @@ class Job:
         at: after which training step (of a sweep: trials and shares of them) the pod has to end.
         spec: another one than the job's own.
         """
+        stop = threading.Event()
+        told = Told(stop, at)
+        return RUN[stage](self._context(stage, spec or self.spec, told)), told
+
+    def context(self, stage: Stage) -> Context:
+        """Return what a stage is given."""
+        return self._context(stage, self.spec, Told(threading.Event()))
+
+    def _context(self, stage: Stage, spec: Mapping[str, object], told: Told) -> Context:
         task = Task.model_validate(
             {
                 "stage": stage,
                 "job": {"namespace": "team", "name": "tiny", "uid": "u"},
-                "spec": spec or self.spec,
+                "spec": spec,
                 "workspace": f"file://{self.root}/workspace",
                 "gpus": self.gpus,
             }
         )
         places = Places(self.root / "scratch", self.root / "volumes", self.root / "secrets")
-        stop = threading.Event()
-        told = Told(stop, at)
-        return RUN[stage](contexts.build(task, places, told, stop)), told
+        return contexts.build(task, places, told, told.stop)
 
     def output(self, stage: Stage) -> Path:
         """Return the folder of a stage's output."""

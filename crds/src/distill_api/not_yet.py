@@ -95,6 +95,23 @@ REFUSED: Final = (
         "remove it, or take a BiEncoder or a CrossEncoder",
     ),
     NotYet(
+        "evaluation.benchmark of a Generator or QueryTransform",
+        "has(self.evaluation.benchmark) && self.component in ['Generator', 'QueryTransform']",
+        "remove it; our server serves Embedding and Reranker students",
+    ),
+    NotYet(
+        "evaluation.benchmark of a LateInteraction student",
+        "has(self.evaluation.benchmark) && has(self.student.architecture)"
+        " && self.student.architecture == 'LateInteraction'",
+        "remove it, or take a BiEncoder or a CrossEncoder",
+    ),
+    NotYet(
+        "evaluation.benchmark.runtime Torch of a quantised student",
+        "has(self.evaluation.benchmark) && has(self.quantize)"
+        " && self.evaluation.benchmark.runtime == 'Torch'",
+        "use OnnxRuntime, which runs the quantised graph",
+    ),
+    NotYet(
         "quantize.awareTraining",
         "has(self.quantize) && self.quantize.awareTraining",
         "set it to false; the trained student is quantised afterwards",

@@ -1,7 +1,7 @@
 """How a student is judged, and what things cost."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -74,6 +74,54 @@ class Corpus(StrEnum):
     TEST = "Test"
 
 
+class Benchmark(Model):
+    """A load on student and teacher as they are served: the server's process, asked over HTTP.
+
+    Requests arrive at random (Poisson) at the stated rate, whether or not earlier ones are
+    answered, and a latency counts from when a request was to be sent: a server that stands still
+    makes every request late that arrives meanwhile. Both get the same arrivals, in turns.
+    """
+
+    model_config = rules(
+        rule(
+            "double(self.requests) <= 3600.0 * self.requestsPerSecond",
+            "the load of each model would last more than an hour: lower benchmark.requests or raise"
+            " benchmark.requestsPerSecond",
+            at=".requests",
+        ),
+        *(
+            rule(
+                f"!has(self.{limit}) || self.{limit} < 1000.0 * self.timeoutSeconds",
+                f"benchmark.{limit} must be below benchmark.timeoutSeconds, which a failed request"
+                " counts as: raise timeoutSeconds",
+                at=f".{limit}",
+            )
+            for limit in ("maxP95Milliseconds", "maxP99Milliseconds")
+        ),
+    )
+
+    requests_per_second: Annotated[float, Field(ge=0.1, le=10_000)]
+    """Arrival rate: the mean number of requests in a second."""
+    requests: Annotated[int, Field(ge=20, le=1_000_000)] = 1000
+    """Requests sent to each model."""
+    concurrency: Annotated[int, Field(ge=1, le=4096)] = 256
+    """Requests under way at most; one that arrives beyond them waits, and its time counts."""
+    timeout_seconds: Annotated[float, Field(ge=0.1, le=600)] = 10.0
+    """From the arrival on; a request that fails counts as one of this time."""
+    documents_per_request: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Documents that a reranker orders in one request."""
+    runtime: Literal["OnnxRuntime", "Torch"] = "OnnxRuntime"
+    """What the server computes with; a quantised student needs OnnxRuntime."""
+    max_p95_milliseconds: Annotated[float, Field(ge=0.001, le=600_000)] | None = None
+    """Gate: the student's 95th percentile at most."""
+    max_p99_milliseconds: Annotated[float, Field(ge=0.001, le=600_000)] | None = None
+    """Gate: the student's 99th percentile at most."""
+    max_memory_mebibytes: PositiveInt | None = None
+    """Gate: resident memory of the student's server at its peak, at most."""
+    max_failures: Fraction = 0.005
+    """Gate: share of the student's requests that fail, at most; the guide's 0.5 %."""
+
+
 class Evaluation(Model):
     """How the student is measured against its teacher, on the test split."""
 
@@ -139,6 +187,8 @@ class Evaluation(Model):
     """Single requests timed for P50, P95 and P99."""
     throughput_batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
     """Texts of one batch when throughput is measured."""
+    benchmark: Benchmark | None = None
+    """Measures what is served under a stated load. Not done by default."""
 
 
 class Prices(Model):

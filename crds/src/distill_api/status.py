@@ -131,6 +131,38 @@ class Speed(Model):
     """Documents per second in batches."""
 
 
+class ServedLoad(Model):
+    """How a server bore the load."""
+
+    requests: BigCount
+    """Requests that arrived."""
+    failures: BigCount
+    """Of these: refused, wrong or later than the timeout; each counts as one of the timeout."""
+    p50_milliseconds: Number
+    """Median latency, from when a request was to be sent."""
+    p95_milliseconds: Number
+    """95th percentile."""
+    p99_milliseconds: Number
+    """99th percentile."""
+    requests_per_second: Number
+    """Requests answered in a second."""
+    peak_memory_bytes: BigCount
+    """Resident memory of the server's process at its peak."""
+
+
+class BenchmarkStatus(Model):
+    """Student and teacher as they are served, under the stated load."""
+
+    requests_per_second: Number
+    """Arrival rate that was asked for."""
+    student: ServedLoad
+    """The student's server."""
+    teacher: ServedLoad | None = None
+    """The teacher's server."""
+    remark: Sentence | None = None
+    """Why there is no teacher."""
+
+
 class EvaluationStatus(Model):
     """The student against its teacher."""
 
@@ -154,6 +186,8 @@ class EvaluationStatus(Model):
     """Queries of the test split."""
     documents: BigCount
     """Documents that were searched."""
+    benchmark: BenchmarkStatus | None = None
+    """What is served, under the load of spec.evaluation.benchmark."""
 
 
 class SweepTrial(Model):

@@ -5,7 +5,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from distill_api.status import EvaluationStatus, Score, Speed
+from distill_api.status import (
+    BenchmarkStatus,
+    EvaluationStatus,
+    Score,
+    ServedLoad,
+    Speed,
+)
 from distill_trainer.measures.contest import Pair
 from distill_trainer.report import document
 from distill_trainer.report.material import Material
@@ -62,6 +68,7 @@ def material(**changes: object) -> Material:
         "lineage": {"Teacher": "sha256:abc", "Seed": "42"},
         "trained": Path("a/folder/without/a/sweep"),
         "quantization": {},
+        "served": {},
         "recipe": "recipe:\n  embedding: {}\n",
     }  # fmt: skip
     return Material(**(made | changes))  # type: ignore[arg-type]
@@ -140,6 +147,34 @@ def test_pictures_take_their_colours_from_the_page(page: str):
 
 def test_without_cut_embeddings_there_is_no_section_about_them():
     assert "Cut embeddings" not in document.render(material(widths={}))
+
+
+def test_what_was_served_under_load_is_told_and_drawn_of_both():
+    load = ServedLoad(
+        requests=2000,
+        failures=3,
+        p50_milliseconds="7.125",
+        p95_milliseconds="12.250",
+        p99_milliseconds="31.500",
+        requests_per_second="49.71",
+        peak_memory_bytes=700 * 2**20,
+    )
+    told = BenchmarkStatus(requests_per_second="50.000", student=load, teacher=load)
+    status = STATUS.model_copy(update={"benchmark": told})
+    seconds = {"student": (0.007, 0.012), "teacher": (0.02, 0.03)}
+    page = document.render(material(status=status, served=seconds))
+    for shown in ("Served under load", "50.0 requests arrived", "12.25", "49.71", "2,000", "700"):
+        assert shown in page, shown
+    assert len(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)) == 6
+    outline = Outline(page)
+    assert len(outline.ids) == len(set(outline.ids))
+    alone = told.model_copy(
+        update={"teacher": None, "remark": "The teacher is behind an endpoint."}
+    )
+    status = STATUS.model_copy(update={"benchmark": alone})
+    page = document.render(material(status=status, served={"student": (0.007, 0.012)}))
+    assert "The teacher is behind an endpoint." in page
+    assert "at the same moments" not in page
 
 
 def test_equal_material_gives_an_equal_page(page: str):

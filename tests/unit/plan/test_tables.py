@@ -1,12 +1,13 @@
 """The tables and what is made from them: stages, conditions, checklist, the page of states."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import jobs
 import pytest
 from distill_api.names import ConditionType, Reason, Stage, StageState
-from distill_api.status import ChecklistItem
+from distill_api.status import BenchmarkStatus, ChecklistItem, ServedLoad
 from distill_operator.plan import checklist, conditions, cost, diagram, revision, stages
 from distill_operator.plan.conditions import Claim, Standing
 from distill_operator.plan.evidence import Evidence
@@ -192,6 +193,20 @@ def test_an_item_of_the_checklist(
     found, evidence = state_of(items, item)
     assert found == state
     assert words in (evidence or "")
+
+
+@pytest.mark.parametrize(("milliseconds", "state"), [("149.5", "Proven"), ("150.5", "Failed")])
+def test_the_p95_of_what_is_served_counts_where_it_was_measured(milliseconds: str, state: str):
+    speeds = {f"p{share}_milliseconds": milliseconds for share in (50, 95, 99)}
+    load = ServedLoad(
+        requests=1000, failures=0, requests_per_second="20", peak_memory_bytes=2**30, **speeds
+    )
+    told = BenchmarkStatus(requests_per_second="20.000", student=load)
+    evaluation = jobs.an_evaluation().model_copy(update={"benchmark": told})
+    items = checklist.updated([], replace(an_evidence(facts=FACTS), evaluation=evaluation))
+    found, evidence = state_of(items, "P95 latency")
+    assert found == state
+    assert f"{milliseconds} ms when served 20 requests a second" in (evidence or "")
 
 
 def test_what_a_vanished_report_has_proven_stays_proven():

@@ -257,6 +257,11 @@ def p95(known: Evidence) -> Finding | None:
     """Judge the student's P95 against the guide's 150 ms."""
     if known.evaluation is None:
         return None
+    if (served := known.evaluation.benchmark) is not None:
+        value = float(served.student.p95_milliseconds)
+        rate = f"{float(served.requests_per_second):g}"
+        told = f"{value:g} ms when served {rate} requests a second; below 150 ms."
+        return held(value < P95_MILLISECONDS, told)
     value = float(known.evaluation.student.p95_milliseconds)
     return held(value < P95_MILLISECONDS, f"{value:g} ms for a single request; below 150 ms.")
 

@@ -146,6 +146,23 @@ def write_json(folder: Path, content: Mapping[str, Any]) -> None:
     (folder / EVALUATION).write_text(json.dumps(content, indent=1, ensure_ascii=False))
 
 
+def _load(found: Contest) -> dict[str, Any]:
+    """Return every latency under load, and how late the load itself was; nothing without one."""
+    if found.served is None:
+        return {}
+    both = {"student": found.served.student, "teacher": found.served.teacher}
+    return {
+        "benchmark": {
+            name: {
+                "seconds": [round(one, 6) for one in load.seconds],
+                "lateSeconds": round(load.late, 6),
+            }
+            for name, load in both.items()
+            if load is not None
+        }
+    }
+
+
 def _asks_a_server(context: Context) -> bool:
     return context.task.spec.teacher.endpoint is not None
 
@@ -163,6 +180,7 @@ def _write(folder: Path, found: Contest, status: EvaluationStatus) -> None:
                 for name, result in both.items()
             },
             "latencySeconds": latencies(found.timings),
+            **_load(found),
             "worst": [contest.described(found, mistake) for mistake in contest.worst(found)],
         },
     )

@@ -8,10 +8,11 @@ import numpy as np
 from distill_api.outcome import Evaluation, Measure
 from distill_api.status import EvaluationStatus, Score
 
-from distill_trainer.measures import bootstrap, gates, mistakes, telling
+from distill_trainer.measures import bootstrap, gates, mistakes, served, telling
 from distill_trainer.measures.bootstrap import Retention
 from distill_trainer.measures.mistakes import Mistake
 from distill_trainer.measures.quality import Bench, Result
+from distill_trainer.measures.served import Served
 from distill_trainer.measures.speed import Timings
 
 DEFAULT_MEASURES = (
@@ -46,6 +47,8 @@ class Contest:
     """Weights; 0 for a teacher behind an endpoint."""
     widths: Mapping[int, float]
     """The student's main measure by width of its cut embedding."""
+    served: Served | None = None
+    """What is served, under load; None where that was not asked for."""
 
     @property
     def speedup(self) -> float:
@@ -79,7 +82,7 @@ def retentions(
 
 def status(contest: Contest, evaluation: Evaluation) -> EvaluationStatus:
     """Build what the job's status says, verdict included."""
-    verdict = gates.judge(evaluation, contest.retentions, contest.speedup)
+    verdict = gates.judge(evaluation, contest.retentions, contest.speedup, contest.served)
     found = contest.retentions.items()
     return EvaluationStatus(
         verdict=verdict.verdict,
@@ -92,6 +95,7 @@ def status(contest: Contest, evaluation: Evaluation) -> EvaluationStatus:
         teacher_parameters=contest.parameters.teacher,
         queries=len(contest.bench.queries),
         documents=len(contest.bench.documents),
+        benchmark=served.status(contest.served) if contest.served else None,
     )
 
 

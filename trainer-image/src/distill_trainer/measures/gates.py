@@ -6,7 +6,9 @@ from typing import Literal
 
 from distill_api.outcome import Evaluation, Gate, Measure
 
+from distill_trainer.measures import served
 from distill_trainer.measures.bootstrap import Retention
+from distill_trainer.measures.served import Served
 
 DEFAULT = (Gate(measure=Measure.NDCG_10, min_retention=0.93),)
 """The guide's 93 % on the usual measure."""
@@ -26,17 +28,23 @@ def gates(evaluation: Evaluation) -> Sequence[Gate]:
 
 
 def judge(
-    evaluation: Evaluation, retentions: Mapping[str, Retention | None], speedup: float
+    evaluation: Evaluation,
+    retentions: Mapping[str, Retention | None],
+    speedup: float,
+    load: Served | None = None,
 ) -> Verdict:
     """Compare retention with each gate, and speed with the least speed-up, where one is asked.
 
     retentions: by measure; None where the teacher itself scores 0, which misses the gate.
+    load: how the student's server bore its load, where that was measured; it has its own gates.
     """
     outcomes = [_gate(gate, retentions.get(gate.measure.value)) for gate in gates(evaluation)]
     if evaluation.min_speedup is not None:
         held = speedup >= evaluation.min_speedup
         told = f"speed-up {speedup:.2f} (at least {evaluation.min_speedup:g} was asked)"
         outcomes.append((held, told))
+    if load is not None:
+        outcomes += served.outcomes(load)
     if not outcomes:
         return Verdict("Passed", "No gate was asked for.")
     missed = [told for held, told in outcomes if not held]

@@ -38,6 +38,8 @@ def _pictures(material: Material) -> dict[str, str]:
         "latency": pictures.latency(material.latencies),
         "throughput": pictures.throughput(material.status),
     }
+    if material.served:
+        drawn["served"] = pictures.served(material.served)
     if material.widths:
         drawn["widths"] = pictures.widths(material.widths)
     return drawn

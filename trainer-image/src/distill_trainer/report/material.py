@@ -65,6 +65,8 @@ class Material:
     """Output of the train stage, where a sweep has left its trials."""
     quantization: Mapping[str, Any]
     """What the quantize stage measured; empty where there was none."""
+    served: Mapping[str, tuple[float, ...]]
+    """Seconds of each request under load, by model; empty where that was not asked for."""
 
 
 def gather(task: Task, folders: Folders, found: Contest, status: EvaluationStatus) -> Material:
@@ -87,7 +89,15 @@ def gather(task: Task, folders: Folders, found: Contest, status: EvaluationStatu
         recipe=recipe(task),
         trained=trained,
         quantization=note.read(folders.quantized),
+        served=_served(found),
     )
+
+
+def _served(found: Contest) -> dict[str, tuple[float, ...]]:
+    if found.served is None:
+        return {}
+    both = {"student": found.served.student, "teacher": found.served.teacher}
+    return {name: load.seconds for name, load in both.items() if load is not None}
 
 
 def lineage(task: Task, prepared: Mapping[str, Any]) -> dict[str, str]:

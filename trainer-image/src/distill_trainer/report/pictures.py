@@ -96,28 +96,36 @@ def quality(status: EvaluationStatus, names: Mapping[str, str]) -> str:
 
 def latency(latencies: Pair[tuple[float, ...]]) -> str:
     """Share of the requests that were answered within a time."""
+    both = {"student": latencies.student, "teacher": latencies.teacher}
+    return _within(both, "milliseconds of one request", "latency")
+
+
+def served(latencies: Mapping[str, Sequence[float]]) -> str:
+    """Draw the same of requests under load, by model."""
+    return _within(latencies, "milliseconds from a request's arrival to its answer", "served")
+
+
+def _within(latencies: Mapping[str, Sequence[float]], what: str, name: str) -> str:
+    colours = {"student": STUDENT, "teacher": TEACHER}
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, HEIGHT))
         axes = figure.subplots()
-        for name, seconds, colour in (
-            ("student", latencies.student, STUDENT),
-            ("teacher", latencies.teacher, TEACHER),
-        ):
+        for model, seconds in latencies.items():
             times = 1000 * np.sort(np.array(seconds))
             axes.step(
                 times,
                 np.arange(1, len(times) + 1) / len(times),
-                color=colour,
-                label=name,
+                color=colours[model],
+                label=model,
                 where="post",
             )
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("")
-        axes.set_xlabel("milliseconds of one request")
+        axes.set_xlabel(what)
         axes.set_ylabel("share answered")
         axes.legend(loc="lower right")
-        return svg(figure, "latency")
+        return svg(figure, name)
 
 
 def throughput(status: EvaluationStatus) -> str:

@@ -15,8 +15,9 @@ BASE_PACKAGES = ("ca-certificates", "python3", "python3-venv")
 # What no program in the images reads; 90 of the base's 269 MB.
 BASE_LEFT_OUT = ("usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache/apt")
 
-# Beside its own program an image carries only the contract.
+# Beside its own program an image carries only the contract, and the trainer's the server.
 SHARED_CODE = ("pyproject.toml", "README.md", "crds/src")
+SERVER_CODE = ("server-image/requirements.txt", "server-image/src")
 INSTALL = "scripts/image-install.sh"
 IGNORED = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache"})
 
@@ -60,13 +61,14 @@ def trainer(accelerator: Accelerator) -> Image:
         "trainer-image/cpu/cuda_stubs.py",
         INSTALL,
     )
-    code = ("trainer-image/src", *SHARED_CODE)
+    # The server's program with what it needs: the evaluate stage measures it under load.
+    code = ("trainer-image/src", *SERVER_CODE, *SHARED_CODE)
     return Image("trainer", "trainer-image/Dockerfile", dependencies, code, accelerator)
 
 
 def server(accelerator: Accelerator) -> Image:
     """Return the server's image, upon the trainer's dependencies: a layer of 2 GB built once."""
-    code = ("server-image/requirements.txt", "server-image/src", *SHARED_CODE)
+    code = (*SERVER_CODE, *SHARED_CODE)
     below = trainer(accelerator).dependencies
     return Image("server", "server-image/Dockerfile", below, code, accelerator, shares="trainer")
 

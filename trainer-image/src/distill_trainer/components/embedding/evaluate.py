@@ -1,14 +1,18 @@
 """Evaluate: student against teacher on the test split, in quality and in speed, with a verdict."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
+from distill_api.outcome import Benchmark
 from distill_api.wire import Report
 
+from distill_trainer.benchmarking import asking
+from distill_trainer.benchmarking import run as benchmark
+from distill_trainer.benchmarking.load import Request
 from distill_trainer.components import evaluated
 from distill_trainer.components.embedding.train import prompts
 from distill_trainer.components.evaluated import Judged
@@ -63,8 +67,25 @@ def _judge(context: Context, folder: Path, folders: Folders) -> Judged:
     models = _models(context, folders)
     found = _measure(context, folders.prepared, models)
     models.teacher.model.close()
+    tokens = models.teacher.tokens
+    # Their memory is for the servers now.
+    del models
+    found = replace(found, served=benchmark.run(context, folders, _asking(context, found.bench)))
     status = evaluated.contested(context, folder, folders, found)
-    return Judged(status, found.speedup, contest.facts(found), models.teacher.tokens)
+    return Judged(status, found.speedup, contest.facts(found), tokens)
+
+
+def _asking(context: Context, bench: Bench) -> Callable[[Benchmark], Pair[list[Request]]]:
+    """Return what makes the requests of users: one query each, with the model's own prompt."""
+
+    def requests(_: Benchmark) -> Pair[list[Request]]:
+        queries, prompt = bench.query_texts(), context.task.spec.teacher.prompts.query
+        return Pair(
+            [asking.embedding([query], input_type="query") for query in queries],
+            [asking.embedding([prompt + query]) for query in queries],
+        )
+
+    return requests
 
 
 def _models(context: Context, folders: Folders) -> Pair[Counted]:

@@ -1,18 +1,22 @@
 """Evaluate: student against teacher on the lists of the test split, in quality and in speed."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 from distill_api.names import Reason
-from distill_api.outcome import Corpus, Evaluation
+from distill_api.outcome import Benchmark, Corpus, Evaluation
+from distill_api.sources import StudentArchitecture
 from distill_api.wire import Report
 from numpy.typing import NDArray
 
+from distill_trainer.benchmarking import asking
+from distill_trainer.benchmarking import run as benchmark
+from distill_trainer.benchmarking.load import Request
 from distill_trainer.components import evaluated
 from distill_trainer.components.evaluated import Judged
 from distill_trainer.components.reranker.train import prompts
@@ -71,8 +75,33 @@ def _judge(context: Context, folder: Path, folders: Folders) -> Judged:
     models = _models(context, folders)
     found = _measure(context, lists, models)
     models.teacher.scorer.close()
+    tokens = models.teacher.tokens
+    # Their memory is for the servers now.
+    del models
+    found = replace(found, served=benchmark.run(context, folders, _asking(context, lists)))
     status = evaluated.contested(context, folder, folders, found)
-    return Judged(status, found.speedup, contest.facts(found), models.teacher.tokens)
+    return Judged(status, found.speedup, contest.facts(found), tokens)
+
+
+def _asking(context: Context, lists: Listed) -> Callable[[Benchmark], Pair[list[Request]]]:
+    """Return what makes the requests of users: the order of a query's documents.
+
+    A BiEncoder's server embeds the same texts, every document anew, as in the timings.
+    """
+    kind = rankers.architecture(context.task.spec.student)
+
+    def requests(asked: Benchmark) -> Pair[list[Request]]:
+        most = asked.documents_per_request
+        cut = [(query, documents[:most]) for query, documents in _asked(lists)]
+        by_teacher = [asking.reranking(query, documents) for query, documents in cut]
+        if kind is StudentArchitecture.CROSS_ENCODER:
+            return Pair(by_teacher, by_teacher)
+        embedding = [
+            asking.embedding([query, *documents], input_type="document") for query, documents in cut
+        ]
+        return Pair(embedding, by_teacher)
+
+    return requests
 
 
 def test_lists(prepared: Path, evaluation: Evaluation) -> Listed:
@@ -159,10 +188,7 @@ def _timings(context: Context, lists: Listed, models: Pair[Counted]) -> Pair[spe
     are kept would make a BiEncoder faster still.
     """
     evaluation = context.task.spec.evaluation
-    asked: list[Asked] = [
-        (lists.texts[query], tuple(lists.texts[one] for one in documents))
-        for query, documents in zip(lists.queries.tolist(), lists.documents, strict=True)
-    ]
+    asked = _asked(lists)
     longest = max(len(documents) for _, documents in asked)
     together = max(evaluation.throughput_batch_size // longest, 1)
     chosen = asked[:THROUGHPUT_LISTS]
@@ -174,3 +200,11 @@ def _timings(context: Context, lists: Listed, models: Pair[Counted]) -> Pair[spe
     )
     both = Pair(models.student.order, models.teacher.order)
     return evaluated.timed(context, both, work, QUALITY_SHARE)
+
+
+def _asked(lists: Listed) -> list[Asked]:
+    """Return the lists as texts."""
+    return [
+        (lists.texts[query], tuple(lists.texts[one] for one in documents))
+        for query, documents in zip(lists.queries.tolist(), lists.documents, strict=True)
+    ]

@@ -1,0 +1,42 @@
+"""The model card tells how the student was served under load, where that was measured."""
+
+from pathlib import Path
+
+import jobs
+from distill_api.names import Stage
+from distill_api.status import BenchmarkStatus, EvaluationStatus, Lineage, ServedLoad
+from distill_trainer.publishing import model_card
+from trainer import DATA_CARD, a_task
+
+LINEAGE = Lineage(teacher="t", data="d", recipe="r", code_version="1", seed=1)
+LOAD = ServedLoad(
+    requests=2000,
+    failures=3,
+    p50_milliseconds="7.125",
+    p95_milliseconds="12.250",
+    p99_milliseconds="31.500",
+    requests_per_second="49.71",
+    peak_memory_bytes=700 * 2**20,
+)
+
+
+def a_card(evaluation: EvaluationStatus) -> str:
+    return model_card.render(a_task(Path("/unused"), Stage.PUBLISH), LINEAGE, evaluation, DATA_CARD)
+
+
+def test_the_card_has_the_load_of_both():
+    told = BenchmarkStatus(requests_per_second="50.000", student=LOAD, teacher=LOAD)
+    card = a_card(jobs.an_evaluation().model_copy(update={"benchmark": told}))
+    assert "| served at 50.0 requests/s: P95 (ms) | 12.250 | 12.250 |" in card
+    assert "| served: failed of 2000 requests | 3 | 3 |" in card
+    assert "| served: memory at its peak (MiB) | 700 | 700 |" in card
+
+
+def test_a_teacher_that_was_not_served_has_an_empty_column():
+    told = BenchmarkStatus(requests_per_second="50.000", student=LOAD, remark="an endpoint")
+    card = a_card(jobs.an_evaluation().model_copy(update={"benchmark": told}))
+    assert "| served: P99 (ms) | 31.500 |  |" in card
+
+
+def test_a_student_that_was_not_served_has_no_such_rows():
+    assert "served" not in a_card(jobs.an_evaluation()).partition("## How it was made")[0]

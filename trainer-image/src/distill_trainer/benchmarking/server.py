@@ -1,0 +1,138 @@
+"""The server as a process of its own: the program of the server image, as a pod would run it."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+NAME: Final = "model"
+"""Name of the model in requests."""
+START_SECONDS: Final = 900.0
+"""Longest time until a model is loaded, exported and verified."""
+STOP_SECONDS: Final = 20.0
+LOOK_SECONDS: Final = 0.1
+LAST_CHARACTERS: Final = 600
+"""Of the server's log in a sentence."""
+PREFIX: Final = re.compile(r"^[A-Z]+ [\w.]+: ")
+"""Level and logger before a line of that log."""
+
+
+class NotServed(Exception):
+    """The server does not serve this model; the sentence has its own last words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is served, and how."""
+
+    model: Path
+    runtime: str
+    threads: int
+    scratch: Path
+    """For the log, and for caches such as exported graphs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that takes requests."""
+
+    url: str
+    process: "subprocess.Popen[bytes]"
+
+    def peak_memory(self) -> int:
+        """Return the largest resident memory of the process so far, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        line = next(one for one in status.splitlines() if one.startswith("VmHWM:"))
+        return 1024 * int(line.split()[1])
+
+
+@contextmanager
+def running(plan: Plan, check: Callable[[], None]) -> Iterator[Server]:
+    """Run a server until the block ends. check: may raise to stop waiting for it.
+
+    Raises NotServed where it ends before it is ready.
+    """
+    plan.scratch.mkdir(parents=True, exist_ok=True)
+    port, log = _free_port(), plan.scratch / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            _command(plan, port), stdout=output, stderr=subprocess.STDOUT, env=_environment(plan)
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait(process, url, log, check)
+        yield Server(url, process)
+    finally:
+        _stop(process)
+
+
+def _command(plan: Plan, port: int) -> list[str]:
+    flags = {
+        "model": plan.model,
+        "served-model-name": NAME,
+        "runtime": plan.runtime,
+        "threads": plan.threads,
+        "host": "127.0.0.1",
+        "port": port,
+        "drain-seconds": 0,
+    }
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    return [sys.executable, "-m", "distill_server", *words]
+
+
+def _environment(plan: Plan) -> Mapping[str, str]:
+    """Keep caches in the pod's own folder; settings of a server around us are not meant for it."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("DISTILL_SERVER")}
+    return kept | {"XDG_CACHE_HOME": str(plan.scratch / "cache"), "HF_HUB_OFFLINE": "1"}
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _wait(
+    process: "subprocess.Popen[bytes]", url: str, log: Path, check: Callable[[], None]
+) -> None:
+    ends = time.monotonic() + START_SECONDS
+    while not _ready(url):
+        check()
+        if process.poll() is not None:
+            raise NotServed(f"it ended with status {process.returncode}: {last_words(log)}")
+        if time.monotonic() > ends:
+            raise NotServed(f"it was not ready within {START_SECONDS:g} s: {last_words(log)}")
+        time.sleep(LOOK_SECONDS)
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=5, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def last_words(log: Path) -> str:
+    """Return the last line of a log, where a program says why it stopped."""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return PREFIX.sub("", lines[-1])[-LAST_CHARACTERS:] if lines else "it said nothing"
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -8,7 +8,6 @@ from typing import Final, NamedTuple
 from pydantic import JsonValue
 
 from distill_api.base import rule
-from distill_api.together import SEVERAL_PROCESSES
 
 
 class NotYet(NamedTuple):
@@ -116,11 +115,6 @@ REFUSED: Final = (
         "has(self.quantize) && self.quantize.awareTraining",
         "set it to false; the trained student is quantised afterwards",
         at="quantize.awareTraining",
-    ),
-    NotYet(
-        "training.lora with training.distributed",
-        f"{SEVERAL_PROCESSES} && has(self.training.lora)",
-        "use one pod with one process, or remove lora",
     ),
     NotYet(
         "training.packing",

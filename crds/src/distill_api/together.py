@@ -71,6 +71,15 @@ RULES: Final = [
         at=".sweep.parameters",
     ),
     rule(
+        f"!{SEVERAL_PROCESSES} || self.training.distributed.strategy == 'DDP'"
+        " || !has(self.training.lora) || !self.training.lora.quantizedBase",
+        "training.lora.quantizedBase is trained by several processes with strategy DDP alone: the"
+        " others cut weights into pieces, and 4-bit ones have scales that are not cut along with"
+        " them. Use DDP, which keeps the 4-bit weights once on each accelerator and little more, as"
+        " only adapters have gradients; or set quantizedBase to false",
+        at=".training.distributed.strategy",
+    ),
+    rule(
         _within_gpus("stageResources.train", _OWN),
         _GPU_SENTENCE,
         at=".training.distributed.processesPerPod",

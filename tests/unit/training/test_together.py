@@ -25,6 +25,8 @@ from distill_trainer.distributed.world import ALONE, World, joined
 from distill_trainer.errors import BadInput, TryAgain
 from distill_trainer.training import loop
 from distill_trainer.training.checkpoints import Store
+from peft import PeftModel
+from safetensors.torch import load_file
 from tiny_given import Given
 from torch import Tensor
 
@@ -160,7 +162,7 @@ def test_killed_and_begun_again_the_weights_are_bit_equal_on_both(
         assert all(torch.equal(other[key], value) for key, value in endings[0].items())
 
 
-@pytest.mark.parametrize("kind", ["generator", "querytransform"])
+@pytest.mark.parametrize("kind", ["adapted", "generator", "querytransform"])
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_whole_training_goes_as_it_does_in_one_process(
     given: Given, found: dict[tuple[Name, int], Found], tmp_path: Path, name: Name, kind: str
@@ -193,6 +195,33 @@ def test_a_checkpoint_belongs_to_no_strategy_and_no_number_of_processes(
         (again[key] - value).abs().flatten() for key, value in ended.items() if "random" not in key
     ]
     assert float(torch.cat(apart).quantile(0.99)) < 1e-4
+
+
+SAVED = [(name, "adapted") for name in STRATEGIES] + [(Name.DDP, "quantized")]
+
+
+@pytest.mark.parametrize(("name", "kind"), SAVED, ids=str)
+def test_an_adapter_that_several_trained_is_saved_whole_and_read_by_peft(
+    given: Given, found: dict[tuple[Name, int], Found], folder: Path, name: Name, kind: str
+):
+    # With ZeRO 3 a file of empty tensors is what others have saved.
+    trained = {
+        key.replace(".lora_A.default", ".lora_A").replace(".lora_B.default", ".lora_B"): value
+        for key, value in found[name, 0].below(f"{kind}/undisturbed").items()
+        if ".lora_" in key
+    }
+    saved = folder / name.value / "0" / kind / "adapter"
+    written = load_file(saved / "adapter_model.safetensors")
+    assert len(written) == len(trained) == 16
+    for key, value in trained.items():
+        assert value.numel()
+        assert torch.equal(written[f"base_model.model.{key}"], value)
+    student = train_together.Made(given).generator({"outputs": {}})
+    ids = torch.tensor([[1, 4, 20, 30, 40, 50]])
+    with torch.no_grad():
+        before = student.writer.model(input_ids=ids).logits.clone()
+        after = PeftModel.from_pretrained(student.writer.model, str(saved))(input_ids=ids).logits
+    assert float((after - before).abs().max()) > 1e-3
 
 
 def test_one_that_has_to_go_stops_both_at_the_same_step_after_a_checkpoint(

@@ -10,7 +10,7 @@ import json
 import os
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,19 @@ import tiny_transforms
 import torch
 from distill_api.recipe import GeneratorRecipe, QueryTransformRecipe, RerankerRecipe
 from distill_api.sources import Prompts, Student
+from distill_api.training import Lora, Training
 from distill_api.training import Strategy as Name
-from distill_api.training import Training
 from distill_trainer.distributed import strategies, world
 from distill_trainer.distributed.strategy import Alone, Strategy, trained
 from distill_trainer.distributed.world import World
 from distill_trainer.errors import TryAgain
-from distill_trainer.students import rankers
+from distill_trainer.students import adapters, rankers
 from distill_trainer.training import loop, reranking, runtime
 from distill_trainer.training.checkpoints import Standing, Store
 from distill_trainer.training.generating import GeneratorCourse, Layers
 from distill_trainer.training.seq2seq import Seq2SeqCourse
 from distill_trainer.training.text_course import Writer
+from peft.tuners.lora import LoraModel
 from torch import Tensor, nn
 
 LOSSES: dict[str, dict[str, object]] = {
@@ -72,8 +73,9 @@ CASES = (
     "generator/inside",
 )
 WRITTEN = ("generator/packed/whole", "generator/bfloat16/whole")
+ADAPTED = ("reranker/lora/parts", "generator/lora/parts")
 SEVERAL_WAYS = ("querytransform/Seq2Seq", "generator/inside")
-"""What is looked at in each split with FSDP2 and ZeRO 2 as well."""
+"""What is looked at in one pass and in several with every strategy."""
 TRAINING = {"maxSteps": 6, "checkpointSteps": 2, "validationSteps": 3}
 CLIPPED = {"optimizer": {"maxGradientNorm": 0.1}}
 KILLED_AFTER = 5
@@ -169,6 +171,41 @@ class Made:
             vocabulary=student.known,
         )
 
+    def adapted(
+        self,
+        component: str = "generator",
+        *,
+        exact: bool = False,
+        quantized: bool = False,
+        **changes: object,
+    ) -> Course:
+        """Put adapters in a student, which have said something already: all have a gradient."""
+        if component == "reranker":
+            course = self.reranker("CrossEncoder", exact=exact, **changes)
+            body, layers = course.student[0].auto_model, ["query", "value", "dense"]
+        else:
+            whole = self.generator({"outputs": {}}, exact=exact, **changes)
+            course = AdaptedCourse(**{one.name: getattr(whole, one.name) for one in fields(whole)})
+            body, layers = course.student, ["q_proj", "k_proj", "v_proj", "o_proj"]
+        if quantized:
+            adapters.quantize(body)
+        tuner = adapters.attach(body, Lora(rank=4, dropout=0, target_modules=layers), seed=1)
+        if component == "reranker":
+            adapters.train_head(body)
+            return course
+        chance = torch.Generator().manual_seed(2)
+        for name, parameter in body.named_parameters():
+            if ".lora_B." in name:
+                parameter.data.copy_(torch.empty(parameter.shape).normal_(0, 0.1, generator=chance))
+        return replace(course, tuner=tuner)
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptedCourse(GeneratorCourse):
+    """A student with adapters, and what saves them alone."""
+
+    tuner: LoraModel | None = None
+
 
 def settings(student: Writer, **changes: object) -> Training:
     """Return settings of a training, and have the student do what they say of its activations."""
@@ -183,12 +220,13 @@ def keys(name: Name) -> list[str]:
     if name is Name.DDP:
         found = [f"{case}/{split}" for case in CASES for split in SPLITS]
         found += [f"embedding/{loss}/parts" for loss in LOSSES if loss != "every"]
-        return [*found, "reranker/BiEncoder/parts", "reranker/LateInteraction/parts", *WRITTEN]
+        found += ["reranker/BiEncoder/parts", "reranker/LateInteraction/parts"]
+        return [*found, *WRITTEN, *ADAPTED, "generator/qlora/parts"]
     # What the strategies share was looked at with DDP.
-    found = [f"{case}/parts" for case in CASES]
+    found = [*(f"{case}/parts" for case in CASES), *ADAPTED]
+    found += [f"{case}/whole" for case in SEVERAL_WAYS]
     if name in (Name.FSDP2, Name.ZERO2):
-        found += [f"{case}/{split}" for case in SEVERAL_WAYS for split in ("whole", "checkpointed")]
-        return [*found, *WRITTEN]
+        found += [*(f"{case}/checkpointed" for case in SEVERAL_WAYS), *WRITTEN]
     return found
 
 
@@ -196,6 +234,8 @@ def course(made: Made, key: str, *, exact: bool) -> Course:
     """Make what a name stands for; without a split, all in one pass."""
     component, what, *split = key.split("/")
     changes = dict(SPLITS[split[0]]) if split else {}
+    if what.endswith("lora"):
+        return made.adapted(component, exact=exact, quantized=what == "qlora", **changes)
     if component == "embedding":
         return made.embedding(what, **changes)
     if component == "reranker":
@@ -204,9 +244,8 @@ def course(made: Made, key: str, *, exact: bool) -> Course:
         return made.query_transform(what, exact=exact, **changes)
     if what == "inside":
         return made.generator(exact=exact, **changes)
-    if what == "bfloat16":
-        return made.generator({"outputs": {}}, precision="BFloat16")
-    return made.generator({"outputs": {}}, exact=exact, packing=bool(split))
+    how = {"packing": bool(split)} if what == "packed" else {"precision": "BFloat16"}
+    return made.generator({"outputs": {}}, exact=exact and what == "packed", **how)
 
 
 def still(student: nn.Module) -> None:
@@ -283,19 +322,21 @@ def stopped(made: Course, folder: Path, here: World, strategy: Strategy) -> list
 
 
 TRAININGS: dict[str, Callable[[Made], Course]] = {
+    "adapted": lambda made: made.adapted(**TRAINING, **CLIPPED),
     "embedding": lambda made: made.embedding(**TRAINING),
     "generator": lambda made: made.generator(**TRAINING, **CLIPPED),
     "querytransform": lambda made: made.query_transform(**TRAINING, **CLIPPED),
+    "quantized": lambda made: made.adapted(quantized=True, **TRAINING),
     "reranker": lambda made: made.reranker("CrossEncoder", **TRAINING),
 }
 
 
 TRAININGS_OF = {
-    Name.DDP: ("embedding", "generator", "querytransform", "reranker"),
-    Name.FSDP2: ("embedding", "generator", "querytransform"),
-    Name.ZERO1: ("generator", "querytransform"),
-    Name.ZERO2: ("generator", "querytransform"),
-    Name.ZERO3: ("generator", "querytransform"),
+    Name.DDP: ("adapted", "embedding", "generator", "quantized", "querytransform", "reranker"),
+    Name.FSDP2: ("adapted", "embedding", "generator", "querytransform"),
+    Name.ZERO1: ("adapted", "generator", "querytransform"),
+    Name.ZERO2: ("adapted", "generator", "querytransform"),
+    Name.ZERO3: ("adapted", "generator", "querytransform"),
 }
 
 
@@ -317,6 +358,8 @@ def do(given: argparse.Namespace, here: World, name: Name, made: Courses) -> Non
         for ending, (one, standing) in endings(fresh, train, folder / kind):
             found |= {f"{kind}/{ending}/{key}": value for key, value in weights(one).items()}
             told[f"{kind}/{ending}"] = standing.curve
+            if isinstance(one, AdaptedCourse) and here.first:
+                adapters.save(one.tuner, folder / kind / "adapter")
     if name is Name.DDP:
         fresh = partial(copy.deepcopy, made["training", "embedding"])
         told["stopped"] = stopped(fresh(), folder / "stopped", here, strategy())
@@ -344,7 +387,7 @@ def prepare(given: argparse.Namespace) -> Courses:
 
 def exactly(name: Name, key: str) -> bool:
     """Tell whether something is compared in float64."""
-    return name in EXACT and not key.startswith("embedding/")
+    return name in EXACT and not key.startswith("embedding/") and "/qlora/" not in key
 
 
 def alone(given: Any, component: str, what: str, *, exact: bool) -> dict[str, Tensor]:

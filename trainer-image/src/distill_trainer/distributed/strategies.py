@@ -12,7 +12,8 @@ With NCCL as many processes are tested as there are accelerators (`make test-gpu
 | QueryTransform, causal or T5   | yes | yes   | yes   | yes   | yes   |
 | training.gradientCheckpointing | yes | yes   | yes   | yes   | yes   |
 | training.precision BFloat16    | yes | yes   | yes   | yes   | yes   |
-| training.lora                  | no  | no    | no    | no    | no    |
+| training.lora                  | yes | yes   | yes   | yes   | yes   |
+| training.lora, quantizedBase   | yes | no    | no    | no    | no    |
 
 ZeRO needs the extra `deepspeed` in the image.
 """

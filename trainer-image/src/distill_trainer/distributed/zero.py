@@ -24,6 +24,8 @@ STATES: Final = ("exp_avg", "exp_avg_sq")
 """What AdamW keeps of each weight."""
 PARTITIONED: Final = 3
 """The stage that shares the weights too."""
+LARGEST_BUCKET: Final = 500_000_000
+"""Gradients that are reduced together at most, 2 GB of them; the library's own number."""
 EPSILON: Final = 1e-6
 """What PyTorch and DeepSpeed both add to a norm before they divide by it."""
 
@@ -60,7 +62,7 @@ class Zero:
         self._engine, *_ = deepspeed.initialize(
             model=Called(module),
             optimizer=self._adamw,
-            config=settings(self.stage),
+            config=settings(self.stage, sum(p.numel() for p in trained(self._adamw))),
             dist_init_required=False,
         )
         self._begin_moments(self._adamw)
@@ -198,13 +200,17 @@ def library(device: torch.device) -> Any:
     return deepspeed
 
 
-def settings(stage: int) -> dict[str, Any]:
-    """Return the engine's configuration: float32, the loop accumulates, clips and logs."""
+def settings(stage: int, weights: int) -> dict[str, Any]:
+    """Return the engine's configuration: float32, the loop accumulates, clips and logs.
+
+    weights: how many are trained. The engine makes a buffer for gradients that are reduced
+    together, and PyTorch fills it as long as it is to be deterministic: no larger than needed.
+    """
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "steps_per_print": 1 << 30,
-        "zero_optimization": {"stage": stage},
+        "zero_optimization": {"stage": stage, "reduce_bucket_size": min(weights, LARGEST_BUCKET)},
     }
 
 

@@ -1,6 +1,8 @@
 """Student and teacher as real processes of the server, on loopback, under a short load."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 import tiny_models
 from distill_api.names import Reason, Stage
 from distill_api.wire import Report
-from distill_trainer.benchmarking import run, server
+from distill_trainer.benchmarking import asking, run, server
 from distill_trainer.benchmarking.server import NotServed, Plan, Server
 from distill_trainer.errors import BadInput
 from distill_trainer.measures.contest import Pair
@@ -121,6 +123,32 @@ def test_what_is_not_served_says_why_in_the_servers_own_words(tmp_path: Path):
         server.running(plan, lambda: None),
     ):
         raise AssertionError("it is not there")
+
+
+def test_a_server_that_the_load_has_killed_is_no_measurement(tmp_path: Path):
+    log = tmp_path / "server.log"
+    log.write_text("INFO uvicorn: started\nERROR distill_server: out of something\n")
+    process = subprocess.Popen([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
+    process.wait(60)
+    with pytest.raises(NotServed, match="under the load with signal 9: out of something"):
+        Server("http://127.0.0.1:1", process, log).peak_memory()
+
+
+def test_a_teacher_that_is_not_served_is_left_out_with_its_own_words(
+    job: Job, evaluated: Report, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    assert evaluated.outcome == "Done"
+    monkeypatch.setattr(run.opening, "weights", lambda _: tmp_path / "nothing")
+    monkeypatch.setattr(run, "ROUNDS", 1)
+    ask = [asking.embedding(["a1 b2"])]
+    folders = Folders(tmp_path, job.output(Stage.TRAIN))
+    found = run.run(job.context(Stage.EVALUATE), folders, lambda _: Pair(ask, ask))
+    assert found is not None
+    assert found.teacher is None
+    assert "The teacher cannot be served: it ended with status 78: there is no folder" in (
+        found.remark or ""
+    )
+    assert len(found.student.seconds) == 40
 
 
 def test_a_pod_that_has_to_go_does_not_wait_for_a_server(teacher_folder: Path, tmp_path: Path):

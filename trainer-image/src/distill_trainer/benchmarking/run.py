@@ -20,6 +20,7 @@ from distill_common import graphs
 from distill_trainer.benchmarking import arrivals, load, server
 from distill_trainer.benchmarking.load import Answer, Request
 from distill_trainer.benchmarking.server import NotServed, Plan
+from distill_trainer.components import evaluated
 from distill_trainer.components.trained import STUDENT
 from distill_trainer.context import Context
 from distill_trainer.errors import BadInput
@@ -77,11 +78,11 @@ def run(
     if context.task.spec.teacher.endpoint is not None:
         return Served(asked, bench.alone(student), remark="The teacher is behind an endpoint.")
     teacher = Subject(opening.weights(context), asking.teacher)
-    refusal = bench.refusal(teacher)
-    if refusal is not None:
-        remark = f"The teacher cannot be served: {refusal}"[:1000]
+    try:
+        return Served(asked, *bench.both(student, teacher))
+    except NotServed as error:
+        remark = f"The teacher cannot be served: {error}"[:1000]
         return Served(asked, bench.alone(student), remark=remark)
-    return Served(asked, *bench.both(student, teacher))
 
 
 def published(folders: Folders, scratch: Path) -> Path:
@@ -104,9 +105,11 @@ class _Bench:
         self._sent = 0
 
     def alone(self, student: Subject) -> Load:
+        self._sent = 0
         return self._load([self._student(student, turn, 1) for turn in range(ROUNDS)])
 
     def both(self, student: Subject, teacher: Subject) -> tuple[Load, Load]:
+        """Raise NotServed for the teacher, BadInput for the student."""
         found: tuple[list[Round], list[Round]] = ([], [])
         for turn in range(ROUNDS):
             for which in (0, 1) if turn % 2 == 0 else (1, 0):
@@ -115,14 +118,6 @@ class _Bench:
                 else:
                     found[which].append(self._round(teacher, turn, 2))
         return self._load(found[0]), self._load(found[1])
-
-    def refusal(self, subject: Subject) -> str | None:
-        """Return why a server does not take a model; None: it does."""
-        try:
-            with server.running(self._plan(subject), self._context.check_stop):
-                return None
-        except NotServed as error:
-            return str(error)
 
     def _student(self, student: Subject, turn: int, models: int) -> Round:
         try:
@@ -145,7 +140,8 @@ class _Bench:
 
         def tell(sent: int) -> None:
             self._sent = before + sent
-            context.progress.tell(self._sent, total, {"requests": self._sent}, "benchmark")
+            done = evaluated.UNTIL_LOAD + (1 - evaluated.UNTIL_LOAD) * self._sent / total
+            context.progress.tell(done, 1, {"requests": self._sent}, "benchmark")
             context.check_stop()
 
         limits = load.Limits(asked.concurrency, asked.timeout_seconds)

@@ -48,9 +48,16 @@ class Server:
 
     url: str
     process: "subprocess.Popen[bytes]"
+    log: Path
 
     def peak_memory(self) -> int:
-        """Return the largest resident memory of the process so far, in bytes."""
+        """Return the largest resident memory of the process so far, in bytes.
+
+        Raises NotServed where it has ended: what the load killed has not borne it.
+        """
+        if (code := self.process.poll()) is not None:
+            how = f"signal {-code}" if code < 0 else f"status {code}"
+            raise NotServed(f"it ended under the load with {how}: {last_words(self.log)}")
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         line = next(one for one in status.splitlines() if one.startswith("VmHWM:"))
         return 1024 * int(line.split()[1])
@@ -71,7 +78,7 @@ def running(plan: Plan, check: Callable[[], None]) -> Iterator[Server]:
     try:
         url = f"http://127.0.0.1:{port}"
         _wait(process, url, log, check)
-        yield Server(url, process)
+        yield Server(url, process, log)
     finally:
         _stop(process)
 

@@ -22,6 +22,8 @@ from distill_trainer.training import runtime
 
 EVALUATION: Final = "evaluation.json"
 REPORT: Final = "report.html"
+UNTIL_LOAD: Final = 0.5
+"""Part of the stage's progress that is done when a benchmark begins, where there is one."""
 ROUNDS: Final = 3
 ROUNDS_OF_ENDPOINT: Final = 1
 """Each call of an endpoint costs money."""
@@ -109,7 +111,7 @@ def teller(context: Context, total: int, unit: str, share: float) -> Callable[[i
     def tell(count: int) -> None:
         nonlocal done
         done += count
-        part = share * done / max(total, 1)
+        part = _until_load(context) * share * done / max(total, 1)
         context.progress.tell(part, 1, {unit: done}, "evaluate quality")
         context.check_stop()
 
@@ -127,7 +129,7 @@ def timed(
     """Time both models in turns on the same work. share: progress that is done by now."""
 
     def tell(done: int, total: int) -> None:
-        part = share + (1 - share) * done / max(total, 1)
+        part = _until_load(context) * (share + (1 - share) * done / max(total, 1))
         context.progress.tell(part, 1, {"calls": done}, "evaluate speed")
         context.check_stop()
 
@@ -161,6 +163,10 @@ def _load(found: Contest) -> dict[str, Any]:
             if load is not None
         }
     }
+
+
+def _until_load(context: Context) -> float:
+    return UNTIL_LOAD if context.task.spec.evaluation.benchmark else 1.0
 
 
 def _asks_a_server(context: Context) -> bool:

@@ -234,7 +234,9 @@ async def test_whatever_is_wrong_becomes_a_sentence(
     trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch, "_TIMEOUT", aiohttp.ClientTimeout(total=0.3))
-    monkeypatch.setattr(fetch.text, "__kwdefaults__", {"form": None, "most": 100_000})
+    assert fetch.text.__kwdefaults__ is not None
+    defaults = {**fetch.text.__kwdefaults__, "most": 100_000}
+    monkeypatch.setattr(fetch.text, "__kwdefaults__", defaults)
     handler, said = TROUBLES[trouble]
     async with served(handler) as url:
         seen = await looked(a_target(url), metrics=(ERRORS,))

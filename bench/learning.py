@@ -35,6 +35,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "generator-records": (320, "answers that generator students learn from"),
         "writer-steps": (40, "in which SmolLM2 becomes a teacher of answers, or of expansions"),
         "generator-steps": (40, "of each generator student, and of each that expands queries"),
+        "calibration-records": (128, "answers by which 4-bit weights are calibrated"),
+        "aware-steps": (40, "in which SmolLM2 gets used to 4-bit weights"),
     }
     for name, (default, words) in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=words)

@@ -88,6 +88,22 @@ def quantizing(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     return {name: {form: asdict(one) for form, one in own.items()} for name, own in found.items()}
 
 
+def compressing(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    """Measure what 4-bit weights cost a generator, and what wins it back."""
+    import answers
+    import compressing as measured
+
+    taught = answers.make(scratch / "lesson", options.generator_records)
+    count = options.calibration_records
+    work = measured.Work(options.aware_steps, learning.ANSWERED, count, scratch)
+    found = measured.measure(taught, work)
+    head = ["weights", "MB", "smaller", "perplexity", "divergence", "same token", "won back"]
+    print(f"\n### SmolLM2 with smaller weights, groups of {measured.GROUP}\n")
+    print(*table(head, measured.rows(found)), sep="\n")
+    print(f"\n{count} answers calibrate; {work.steps} steps of {work.batch} answers are aware.")
+    return {name: asdict(form) for name, form in found.items()}
+
+
 def gateway(trials: int, requests: int) -> dict[str, Any]:
     """Measure how soon a bad student bears nothing, beside Flagger, and what moves cost users.
 
@@ -155,6 +171,7 @@ PARTS: Final[dict[str, Callable[[argparse.Namespace, Path], Any]]] = {
     "worth-query-transform": learning.worth_query_transform,
     "serving": serving,
     "quantize": quantizing,
+    "quantize-generator": compressing,
     "first-pod": lambda options, _: first_pod(options.rounds),
     "rollouts": lambda options, _: rollouts(options.simulations),
     "gateway": lambda options, _: gateway(options.trials, options.requests),

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from pydantic import JsonValue
 
 from distill_api.base import rule
+from distill_api.together import SEVERAL_PROCESSES
 
 
 class NotYet(NamedTuple):
@@ -37,6 +38,8 @@ def _google_storage(path: str, present: str) -> NotYet:
     used = f"{present} && self.{path}.startsWith('gs://')"
     return NotYet(f"{path} gs://", used, _BY_S3, at=path)
 
+
+_AWARE: Final = "has(self.quantize) && self.quantize.awareTraining"
 
 REFUSED: Final = (
     NotYet(
@@ -76,9 +79,10 @@ REFUSED: Final = (
         "use protocol OpenAI",
     ),
     NotYet(
-        "quantize of a Generator or QueryTransform",
-        "has(self.quantize) && self.component in ['Generator', 'QueryTransform']",
-        "remove it; the student is published in float32",
+        "quantize of a Seq2Seq student",
+        "has(self.quantize) && has(self.student.architecture)"
+        " && self.student.architecture == 'Seq2Seq'",
+        "remove it, or take a Causal student",
     ),
     NotYet(
         "quantize.method of an Embedding or Reranker",
@@ -111,9 +115,22 @@ REFUSED: Final = (
         "use OnnxRuntime, which runs the quantised graph",
     ),
     NotYet(
-        "quantize.awareTraining",
-        "has(self.quantize) && self.quantize.awareTraining",
+        "quantize.awareTraining of an Embedding or Reranker",
+        f"{_AWARE} && self.component in ['Embedding', 'Reranker']",
         "set it to false; the trained student is quantised afterwards",
+        at="quantize.awareTraining",
+    ),
+    NotYet(
+        "quantize.awareTraining with training.lora",
+        f"{_AWARE} && has(self.training.lora)",
+        "remove one of the two: adapters stand beside the rounded weights while training, and once"
+        " merged they would be rounded as never before",
+        at="quantize.awareTraining",
+    ),
+    NotYet(
+        "quantize.awareTraining with training.distributed",
+        f"{_AWARE} && {SEVERAL_PROCESSES}",
+        "use one pod with one process, or set it to false",
         at="quantize.awareTraining",
     ),
     NotYet(

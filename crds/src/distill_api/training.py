@@ -196,23 +196,37 @@ class Quantize(Model):
             "self.groupSize != 0",
             "quantize.groupSize must be -1 (whole rows) or at least 1",
             at=".groupSize",
-        )
+        ),
+        rule(
+            "self.bits == 4 || self.bits == 8",
+            "quantize.bits must be 4 or 8: servers read no others",
+            at=".bits",
+        ),
+        rule(
+            "!self.awareTraining || self.method == 'INT4' || self.method == 'INT8'",
+            "quantize.awareTraining is for method INT4 or INT8: GPTQ and AWQ would move the weights"
+            " away from where training has put them",
+            at=".awareTraining",
+        ),
     )
 
     method: QuantizationMethod
-    """INT8: an ONNX graph of embeddings and rerankers. INT4 rounds to nearest; GPTQ and AWQ
-    calibrate."""
+    """INT8: an ONNX graph of embeddings and rerankers; 8-bit weights and activations of what
+    writes. INT4 rounds weights to nearest; GPTQ and AWQ calibrate."""
     bits: Annotated[int, Field(ge=2, le=8)] = 4
-    """Bits of a weight, for GPTQ and AWQ."""
+    """Bits of a weight, for GPTQ and AWQ: 4 or 8."""
     group_size: Annotated[int, Field(ge=-1, le=4096)] = 128
-    """Weights that share one scale; -1 for whole rows."""
+    """Weights that share one scale, for INT4, GPTQ and AWQ; -1 for whole rows. It has to divide the
+    inputs of every layer; vLLM's kernels read -1, 32, 64 and 128."""
     calibration_records: PositiveInt = 512
-    """Records that calibrate."""
+    """Records of the training split that calibrate, for GPTQ, AWQ and INT8 of what writes."""
     max_loss: Annotated[float, Field(ge=0, le=1)] | None = None
     """Largest share of the float student's quality that may be lost, on the validation split; more
     fails the stage. By default 0.02 for INT8, 0.10 for INT4, 0.05 for GPTQ and AWQ."""
     aware_training: bool = False
-    """Simulate the rounding while training (QAT)."""
+    """Round in every pass of training, too (QAT), so that the weights get used to it; for what
+    writes, with INT4 or INT8. They are then rounded to nearest by the same scheme, and no records
+    calibrate."""
 
 
 class SweepAlgorithm(StrEnum):

@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[3]
 TAUGHT: dict[str, Any] = {"maxSteps": 4, "batchSize": 16, "checkpointSteps": 2}
 TEACHER = ("sampling",)
 """What an example says of its teacher that is part of the method."""
+QUANTIZED: dict[str, Any] = {"maxLoss": 1.0, "groupSize": 16, "calibrationRecords": 16}
+"""Of so few queries a single one is a loss above the gate, and tiny layers have few inputs."""
 DATA = ("filter", "hardNegatives", "candidates", "balanceByDifficulty", "productionSample")
 
 
@@ -30,9 +32,9 @@ KINDS = {
     "embedding": _embedding_job,
     "reranker": ranking_job,
     "generator": generating_job,
-    "quantize": _embedding_job,
 }
-EXAMPLES = sorted(path for kind in KINDS for path in (ROOT / "examples" / kind).glob("*.yaml"))
+FOLDERS = (*KINDS, "quantize")
+EXAMPLES = sorted(path for kind in FOLDERS for path in (ROOT / "examples" / kind).glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +66,7 @@ def shortened(example: Path, job: Job) -> dict[str, Any]:
         "recipe": _recipe(spec["recipe"]),
         "training": training,
         **({"sweep": spec["sweep"] | _few(spec["sweep"])} if "sweep" in spec else {}),
-        # Of so few queries every single one would be a loss above the gate.
-        **({"quantize": spec["quantize"] | {"maxLoss": 1.0}} if "quantize" in spec else {}),
+        **({"quantize": spec["quantize"] | QUANTIZED} if "quantize" in spec else {}),
     }
 
 
@@ -102,7 +103,7 @@ def _few(sweep: dict[str, Any]) -> dict[str, Any]:
 def test_the_example_s_method_trains_and_is_judged(
     example: Path, jobs: Callable[[str], Job]
 ) -> None:
-    job = jobs(example.parent.name)
+    job = jobs(yaml.safe_load(example.read_text())["spec"]["component"].lower())
     spec = shortened(example, job)
     stages = [*STAGES[:3], *([Stage.QUANTIZE] if "quantize" in spec else []), *STAGES[3:]]
     reports = {stage: job.run(stage, spec=spec)[0] for stage in stages}

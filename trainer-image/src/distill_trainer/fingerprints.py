@@ -150,8 +150,17 @@ def train(task: Task, prepare_fingerprint: str) -> str:
             "teacher": of_model(task.spec.teacher),
             "threads": task.threads,
             **({"sweep": of_model(task.spec.sweep)} if task.spec.sweep else {}),
+            **_aware(task.spec),
         }
     )
+
+
+def _aware(spec: DistillationJobSpec) -> dict[str, Any]:
+    """Return how weights are rounded while training; nothing where they are not."""
+    asked = spec.quantize
+    if asked is None or not asked.aware_training:
+        return {}
+    return {"aware": [asked.method.value, asked.group_size]}
 
 
 def quantize(task: Task, train_fingerprint: str) -> str:

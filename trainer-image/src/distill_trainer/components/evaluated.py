@@ -13,6 +13,7 @@ from distill_api.wire import Report, Task
 from distill_common import graphs
 
 from distill_trainer import fingerprints
+from distill_trainer.components.trained import STUDENT
 from distill_trainer.context import Context
 from distill_trainer.measures import contest, speed
 from distill_trainer.measures.contest import Contest, Pair
@@ -99,6 +100,16 @@ def as_published(context: Context, model: Any, folders: Folders) -> Any:
 
     graph = folders.quantized / graphs.FOLDER / graphs.QUANTIZED
     return InOnnx(graph, model, threads=context.task.threads)
+
+
+def student_folder(folders: Folders) -> Path:
+    """Return the folder of a student that writes, as it is published: quantised where asked for."""
+    return (folders.quantized or folders.trained) / STUDENT
+
+
+def weights_size(folder: Path) -> int:
+    """Count the bytes of all safetensors below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
 
 
 def teller(context: Context, total: int, unit: str, share: float) -> Callable[[int], None]:

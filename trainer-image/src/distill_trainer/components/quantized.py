@@ -14,6 +14,7 @@ from distill_common import exporting, graphs
 from numpy.typing import NDArray
 
 from distill_trainer import fingerprints
+from distill_trainer.components import evaluated
 from distill_trainer.context import Context
 from distill_trainer.measures import speed
 from distill_trainer.measures.contest import MAIN
@@ -132,9 +133,11 @@ def _quantize(context: Context, subject: Subject, folder: Path) -> Note:
         ranks=ranks(before.scores, made.found.scores),
         largest_difference=float(np.abs(before.numbers - made.found.numbers).max()),
         parity=off,
-        bytes_before=_bytes(context.workspace.output(Stage.TRAIN).path / "student"),
+        bytes_before=evaluated.weights_size(context.workspace.output(Stage.TRAIN).path / "student"),
         bytes_after=(place / graphs.QUANTIZED).stat().st_size,
-        teacher_bytes=_bytes(opening.weights(context)) if context.task.spec.teacher.model else 0,
+        teacher_bytes=evaluated.weights_size(opening.weights(context))
+        if context.task.spec.teacher.model
+        else 0,
         items_per_second=paces,
         per_channel=made.per_channel,
         layers=made.layers.quantized,
@@ -207,10 +210,6 @@ def ranks(before: Sequence[Numbers], after: Sequence[Numbers]) -> float:
 
 def _places(scores: Numbers) -> NDArray[np.int64]:
     return np.argsort(np.argsort(scores, kind="stable"), kind="stable")
-
-
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
 
 
 def _wanted(context: Context) -> Quantize:

@@ -36,6 +36,25 @@ class Material:
     quantized: Path | None = None
     """Output of the quantize stage, where there was one."""
 
+    @property
+    def has_graph(self) -> bool:
+        """Tell whether quantising made a graph, which lies beside the float student."""
+        return self.quantized is not None and (self.quantized / graphs.FOLDER).is_dir()
+
+    @property
+    def student(self) -> Path:
+        """Return the weights to publish: the quantised ones, unless those are a graph."""
+        if self.quantized is None or self.has_graph:
+            return self.trained / STUDENT
+        return self.quantized / STUDENT
+
+    @property
+    def formats(self) -> list[str]:
+        """Name the formats of the weights."""
+        if self.quantized is None:
+            return ["safetensors"]
+        return ["safetensors", "onnx-int8"] if self.has_graph else ["compressed-tensors"]
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
@@ -71,13 +90,14 @@ def assemble(material: Material, into: Path) -> Bundle:
 
     Nothing in it depends on the time or the place, so equal inputs give an equal digest.
     """
-    shutil.copytree(material.trained / STUDENT, into, dirs_exist_ok=True)
+    shutil.copytree(material.student, into, dirs_exist_ok=True)
     for folder in (material.trained, material.evaluated, material.prepared):
         for name in EXTRAS:
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, into / name)
     if material.quantized is not None:
-        shutil.copytree(material.quantized / graphs.FOLDER, into / graphs.FOLDER)
+        if material.has_graph:
+            shutil.copytree(material.quantized / graphs.FOLDER, into / graphs.FOLDER)
         shutil.copyfile(material.quantized / graphs.NOTE, into / graphs.NOTE)
     _write_json(into / LINEAGE, _lineage(material, weights_digest(into)))
     card = model_card.render(

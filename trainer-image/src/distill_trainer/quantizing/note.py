@@ -23,9 +23,9 @@ SHOWN: Final = 6
 """Layers that a sentence names."""
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """The numbers; all of student against quantised student."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Smaller:
+    """The numbers that every quantised student has; all of student against quantised student."""
 
     method: str
     measure: str
@@ -33,23 +33,13 @@ class Note:
     before: float
     after: float
     """Quality of the float student and of the quantised one."""
-    agreement: float
-    """Lowest cosine of two embeddings of a text; of scores, the correlation."""
-    ranks: float
-    """Mean rank correlation of the documents of a query."""
-    largest_difference: float
-    parity: float
-    """Largest difference of the float graph to the weights."""
     bytes_before: int
     bytes_after: int
     teacher_bytes: int
     """0 where nobody knows, behind an endpoint."""
-    items_per_second: tuple[float, float]
-    """Of the float graph and of the quantised one, in turns, on the same processor."""
-    per_channel: bool
     layers: int
     left: tuple[str, ...]
-    """Layers that stayed float."""
+    """Layers that stayed float without having been asked to."""
 
     @property
     def loss(self) -> float:
@@ -66,12 +56,6 @@ class Note:
         """How many times smaller than the teacher; 0 where its size is unknown."""
         return self.teacher_bytes / self.bytes_after
 
-    @property
-    def speedup(self) -> float:
-        """How many times faster than the float graph."""
-        before, after = self.items_per_second
-        return after / before
-
     def facts(self) -> dict[str, str]:
         """Return the numbers for the report."""
         found = {
@@ -82,13 +66,9 @@ class Note:
             "quality": f"{self.after:.6f}",
             "floatQuality": f"{self.before:.6f}",
             "qualityLoss": f"{self.loss:.6f}",
-            "speedup": f"{self.speedup:.3f}",
-            "agreement": f"{self.agreement:.6f}",
-            "rankCorrelation": f"{self.ranks:.6f}",
-            "parity": f"{self.parity:.2g}",
             "layersQuantized": str(self.layers),
             "layersLeft": str(len(self.left)),
-            "perChannel": str(self.per_channel).lower(),
+            **self.own_facts(),
         }
         if self.teacher_bytes:
             found["compressionOfTeacher"] = f"{self.compression_of_teacher:.3f}"
@@ -107,20 +87,80 @@ class Note:
             f"{self.method}: {self.bytes_before / 1e6:.1f} MB became"
             f" {self.bytes_after / 1e6:.1f} MB ({self.compression:.1f} times"
             f" smaller{teacher}); {self.measure} {self.before:.4f} became {self.after:.4f}"
-            f" (loss {self.loss:.2%}); {self.speedup:.2f} times as fast as the float graph{left}"
+            f" (loss {self.loss:.2%}); {self.detail()}{left}"
         )
 
+    def own_facts(self) -> dict[str, str]:
+        """Return the numbers that only this kind of student has."""
+        raise NotImplementedError
 
-def write(note: Note, folder: Path) -> None:
+    def detail(self) -> str:
+        """Say what only this kind of student has."""
+        raise NotImplementedError
+
+    def doubts(self) -> str:
+        """Return the numbers that tell, beside the loss, how far it is off."""
+        raise NotImplementedError
+
+    def content(self) -> dict[str, Any]:
+        """Return what quantization.json has."""
+        return {_camel(name): value for name, value in asdict(self).items()} | {
+            "loss": round(self.loss, 6),
+            "compression": round(self.compression, 3),
+            "compressionOfTeacher": round(self.compression_of_teacher, 3),
+            "split": "validation",
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note(Smaller):
+    """The numbers of a graph."""
+
+    agreement: float
+    """Lowest cosine of two embeddings of a text; of scores, the correlation."""
+    ranks: float
+    """Mean rank correlation of the documents of a query."""
+    largest_difference: float
+    parity: float
+    """Largest difference of the float graph to the weights."""
+    items_per_second: tuple[float, float]
+    """Of the float graph and of the quantised one, in turns, on the same processor."""
+    per_channel: bool
+
+    @property
+    def speedup(self) -> float:
+        """How many times faster than the float graph."""
+        before, after = self.items_per_second
+        return after / before
+
+    def own_facts(self) -> dict[str, str]:
+        """Return the numbers that only graphs have."""
+        return {
+            "speedup": f"{self.speedup:.3f}",
+            "agreement": f"{self.agreement:.6f}",
+            "rankCorrelation": f"{self.ranks:.6f}",
+            "parity": f"{self.parity:.2g}",
+            "perChannel": str(self.per_channel).lower(),
+        }
+
+    def detail(self) -> str:
+        """Say how fast the graph is."""
+        return f"{self.speedup:.2f} times as fast as the float graph"
+
+    def doubts(self) -> str:
+        """Return how the embeddings or scores agree."""
+        return f"rank correlation {self.ranks:.4f}, agreement {self.agreement:.4f}"
+
+    def content(self) -> dict[str, Any]:
+        """Return what quantization.json has."""
+        # Slotted dataclasses are made anew by their decorator, which super() does not see.
+        return Smaller.content(self) | {"speedup": round(self.speedup, 3)}
+
+
+def write(note: Smaller, folder: Path) -> None:
     """Write quantization.json."""
-    told = {_camel(name): value for name, value in asdict(note).items()} | {
-        "loss": round(note.loss, 6),
-        "compression": round(note.compression, 3),
-        "compressionOfTeacher": round(note.compression_of_teacher, 3),
-        "speedup": round(note.speedup, 3),
-        "split": "validation",
-    }
-    (folder / graphs.NOTE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    content = json.dumps(note.content(), indent=1) + "\n"
+    (folder / graphs.NOTE).write_text(content, encoding="utf-8")
 
 
 def read(folder: Path | None) -> Mapping[str, Any]:
@@ -131,7 +171,7 @@ def read(folder: Path | None) -> Mapping[str, Any]:
     return told
 
 
-def check(note: Note, wanted: Quantize) -> None:
+def check(note: Smaller, wanted: Quantize) -> None:
     """Hold the gate; BadInput with the numbers where it is missed, or a layer stayed float."""
     most = LOSSES[wanted.method] if wanted.max_loss is None else wanted.max_loss
     numbers = f"{note.measure} {note.before:.4f} of the float student, {note.after:.4f} quantised"
@@ -139,9 +179,9 @@ def check(note: Note, wanted: Quantize) -> None:
         raise BadInput(
             Reason.QUALITY_GATE_FAILED,
             f"Quantising by {note.method} loses {note.loss:.2%} of the student's quality on the"
-            f" validation split, and at most {most:.2%} is allowed ({numbers}; rank correlation"
-            f" {note.ranks:.4f}, agreement {note.agreement:.4f}): raise quantize.maxLoss, train"
-            " longer, or publish the float student",
+            f" validation split, and at most {most:.2%} is allowed ({numbers};"
+            f" {note.doubts()}): raise quantize.maxLoss, train longer, or publish the float"
+            " student",
         )
     if note.layers == 0:
         named = ", ".join(note.left[:SHOWN])

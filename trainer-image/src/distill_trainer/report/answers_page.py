@@ -12,7 +12,13 @@ from distill_api.wire import Task
 from distill_trainer.measures import answering
 from distill_trainer.measures.answering import Match
 from distill_trainer.measures.contest import Pair
-from distill_trainer.report import data_section, material, pictures, sweep_section
+from distill_trainer.report import (
+    data_section,
+    material,
+    pictures,
+    quantization_section,
+    sweep_section,
+)
 from distill_trainer.report.material import Folders
 
 TEMPLATE = Path(__file__).with_name("answers_page.html.j2")
@@ -54,6 +60,7 @@ def _told(task: Task, folders: Folders, match: Match, status: EvaluationStatus) 
         "lineage": material.lineage(task, told),
         "recipe": material.recipe(task),
         "sweep": sweep_section.render(folders.trained),
+        "quantization": quantization_section.render(folders.quantized),
         "pictures": {
             "curve": pictures.learning_curve(curve, "nats/token"),
             "quality": pictures.quality(status, {}),

@@ -12,7 +12,14 @@ from distill_api.wire import Task
 from distill_trainer.measures import lifting
 from distill_trainer.measures.contest import Pair
 from distill_trainer.measures.lifting import Match
-from distill_trainer.report import answers_page, data_section, material, pictures, sweep_section
+from distill_trainer.report import (
+    answers_page,
+    data_section,
+    material,
+    pictures,
+    quantization_section,
+    sweep_section,
+)
 from distill_trainer.report.material import Folders
 
 TEMPLATE = Path(__file__).with_name("transforms_page.html.j2")
@@ -47,6 +54,7 @@ def _told(task: Task, folders: Folders, match: Match) -> dict[str, Any]:
         "lineage": material.lineage(task, told),
         "recipe": material.recipe(task),
         "sweep": sweep_section.render(folders.trained),
+        "quantization": quantization_section.render(folders.quantized),
         "pictures": {
             "curve": pictures.learning_curve([json.loads(line) for line in lines], "nats/token"),
             "latency": pictures.latency(latencies),

@@ -158,7 +158,7 @@ def _artifact(places: list[Published], bundle: Bundle, material: Material) -> Ar
         weights_digest=bundle.weights_digest,
         size_bytes=bundle.size,
         media_type=first.media_type,
-        formats=["safetensors", *(["onnx-int8"] if material.quantized else [])],
+        formats=material.formats,
         also=[place.uri for place in others],
         token_ids_digest=_token_ids(bundle),
         lineage=material.lineage,

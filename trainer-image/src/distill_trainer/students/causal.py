@@ -1,6 +1,8 @@
 """A decoder-only student: loaded, or cut out of its teacher's layers, and saved to be served."""
 
-from collections.abc import Sequence
+import json
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -60,6 +62,8 @@ class Causal:
         return logits
 
 
+NO_WEIGHTS: Final = ("weight_", "input_", "output_")
+"""How the names of scales, zero points and shapes begin that compressed-tensors leaves."""
 LOADING: Final = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
 """What libraries raise for a folder that they cannot load."""
 
@@ -78,21 +82,28 @@ def load_tokenizer(folder: Path, *, trust: bool = False) -> Any:
         ) from error
 
 
-def load(folder: Path, *, trust: bool = False) -> Causal:
+def load(folder: Path, *, trust: bool = False, whole: bool = False) -> Causal:
     """Load a model in float32 on the CPU, whatever its weights are stored in.
 
-    In their own bfloat16, steps of AdamW smaller than a weight's last bit would be lost.
+    In their own bfloat16, steps of AdamW smaller than a weight's last bit would be lost. Quantised
+    ones are dequantised: nothing here multiplies integers.
+    whole: refuse a weight that is missing or that the model has no place for.
     Raises BadInput where it is no causal language model that we can run.
     """
     tokenizer = load_tokenizer(folder, trust=trust)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            str(folder),
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=trust,
-        )
+        with warnings.catch_warnings():
+            # How to load is passed, and it says that what is in the file is kept beside that.
+            warnings.filterwarnings("ignore", "You passed `quantization_config`")
+            model, told = AutoModelForCausalLM.from_pretrained(
+                str(folder),
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=trust,
+                output_loading_info=True,
+                **_dequantised(folder),
+            )
     except LOADING as error:
         raise BadInput(
             Reason.BAD_MODEL,
@@ -100,6 +111,8 @@ def load(folder: Path, *, trust: bool = False) -> Causal:
             " with config.json, safetensors and a tokenizer of an architecture that transformers"
             " knows is expected",
         ) from error
+    if whole:
+        _check_whole(told)
     if tokenizer.eos_token_id is None:
         raise BadInput(
             Reason.BAD_MODEL,
@@ -111,6 +124,30 @@ def load(folder: Path, *, trust: bool = False) -> Causal:
     made = Causal(model.eval(), tokenizer)
     _check_head(made)
     return made
+
+
+def _dequantised(folder: Path) -> dict[str, Any]:
+    """Ask for float weights of a folder in compressed-tensors; nothing of any other."""
+    config = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
+    if config.get("quantization_config", {}).get("quant_method") != "compressed-tensors":
+        return {}
+    from transformers import CompressedTensorsConfig
+
+    return {"quantization_config": CompressedTensorsConfig(dequantize=True)}
+
+
+def _check_whole(told: Mapping[str, Any]) -> None:
+    """Refuse files that are not this model's: transformers only warns, and writes garbage."""
+    kinds = {"missing": "missing_keys", "unexpected": "unexpected_keys"}
+    found = {kind: sorted(map(str, told.get(key) or ())) for kind, key in kinds.items()}
+    found["of another shape"] = [str(one) for one in told.get("mismatched_keys") or ()]
+    if any(found.values()):
+        named = "; ".join(f"{kind}: {', '.join(keys[:3])}" for kind, keys in found.items() if keys)
+        raise BadInput(
+            Reason.BAD_MODEL,
+            f"the model's files do not hold its weights ({named}): it would write garbage. Its"
+            " architecture cannot be quantised with this release; remove spec.quantize",
+        )
 
 
 def _check_head(model: Causal) -> None:
@@ -184,5 +221,9 @@ def save(student: Causal, folder: Path) -> None:
 
 
 def parameters(model: Causal) -> int:
-    """Count the weights; tied ones once."""
-    return sum(p.numel() for p in model.model.parameters())
+    """Count the weights; tied ones once, scales of quantised ones not at all."""
+    return sum(
+        p.numel()
+        for name, p in model.model.named_parameters()
+        if not name.rpartition(".")[2].startswith(NO_WEIGHTS)
+    )

@@ -55,11 +55,7 @@ def gather(
     Raises BadInput when recipe, tokenizers and data do not fit.
     """
     recipe = lesson.recipe
-    told = json.loads((prepared / "prepared.json").read_text())
-    conversation.ensure_template(student.tokenizer)
-    same = check_tokens(student.tokenizer, told, recipe)
-    how = Reading(student.tokenizer, lesson.sampling, same, lesson.chat)
-    longest = min((n for n in (lesson.max_length, student.positions) if n), default=None)
+    how, longest = _reading(student, prepared, lesson)
     writing = _writing(recipe, lesson.sampling)
     room = 0 if writing is None else writing.max_tokens
     train = _load(prepared, "train", how, longest, room)
@@ -89,6 +85,24 @@ def gather(
         projections=_projections(student, opened, layers).to(device),
         writing=writing,
     )
+
+
+def read(student: Causal, prepared: Path, lesson: Lesson, split: str) -> list[Taught]:
+    """Read the sequences of a split as a student is taught them, the answers with their prompts.
+
+    Raises BadInput when tokenizers and data do not fit.
+    """
+    how, longest = _reading(student, prepared, lesson)
+    return _load(prepared, split, how, longest)
+
+
+def _reading(student: Causal, prepared: Path, lesson: Lesson) -> tuple[Reading, int | None]:
+    """Return how texts become a student's tokens, and how many it can read."""
+    told = json.loads((prepared / "prepared.json").read_text())
+    conversation.ensure_template(student.tokenizer)
+    same = check_tokens(student.tokenizer, told, lesson.recipe)
+    how = Reading(student.tokenizer, lesson.sampling, same, lesson.chat)
+    return how, min((n for n in (lesson.max_length, student.positions) if n), default=None)
 
 
 def needs_tokens(recipe: GeneratorRecipe) -> bool:

@@ -18,7 +18,6 @@ from distill_api.wire import Report
 from distill_trainer.components import evaluated
 from distill_trainer.components.evaluated import Judged
 from distill_trainer.components.generator import judge
-from distill_trainer.components.trained import STUDENT
 from distill_trainer.context import Context
 from distill_trainer.measures import answering, speed, wording
 from distill_trainer.measures.answering import Asked, Match, Values
@@ -57,7 +56,7 @@ def run(context: Context) -> Report:
 
 
 def _judge(context: Context, folder: Path, folders: Folders) -> Judged:
-    models = _models(context, folders.trained)
+    models = _models(context, folders)
     match, tokens = _measure(context, folders.prepared, models)
     models.teacher.close()
     status = answering.status(match, context.task.spec.evaluation)
@@ -66,11 +65,12 @@ def _judge(context: Context, folder: Path, folders: Folders) -> Judged:
     return Judged(status, match.speedup, answering.facts(match), tokens)
 
 
-def _models(context: Context, trained: Path) -> Models:
+def _models(context: Context, folders: Folders) -> Models:
     """Open the student as it will be published, and its teacher."""
     spec = context.task.spec
     greedy = spec.teacher.sampling.model_copy(update={"temperature": 0.0, "top_logprobs": 0})
-    made = causal.load(trained / STUDENT, trust=evaluated.trusts(context.task))
+    folder = evaluated.student_folder(folders)
+    made = causal.load(folder, trust=evaluated.trusts(context.task))
     student = LocalGenerator(
         generating.placed(context, made), greedy, spec.evaluation.throughput_batch_size
     )

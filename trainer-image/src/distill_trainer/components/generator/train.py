@@ -8,7 +8,7 @@ from distill_api.wire import Report, Task
 from transformers import PreTrainedModel
 
 from distill_trainer.artifacts import Output
-from distill_trainer.components import adapted, trained
+from distill_trainer.components import adapted, aware, trained
 from distill_trainer.components.trained import Opened, Work
 from distill_trainer.context import Context
 from distill_trainer.sources import fetching
@@ -31,10 +31,11 @@ def _work(context: Context, opened: Opened) -> Work[PreTrainedModel]:
     task, prepared = context.task, opened.prepared
     student = _student(context)
     tuner = adapted.adapt(task, student.model)
+    rounded = aware.prepare(task, student.model)
     course = gathering.gather(
         student,
         prepared.path,
-        _lesson(task),
+        lesson(task),
         device=opened.device,
         teacher=None if task.spec.teacher.model is None else lambda: teachers.open_weights(context),
     )
@@ -45,14 +46,15 @@ def _work(context: Context, opened: Opened) -> Work[PreTrainedModel]:
         tuner=tuner,
         fresh=lambda: _student(context).model,
         score=lambda model: course.of(model).score(),
-        save=lambda model, folder: _save(course, prepared, model, folder),
-        facts=lambda _: {**trained.OF_A_WRITER, "chatTemplate": template},
+        save=lambda model, folder: _save(task, course.of(model), prepared, folder),
+        facts=lambda _: {**trained.OF_A_WRITER, "chatTemplate": template, **rounded},
         measure="log-likelihood of the validation answers",
         unit=" nats a token",
     )
 
 
-def _lesson(task: Task) -> Lesson:
+def lesson(task: Task) -> Lesson:
+    """Return what a task's student is taught."""
     spec = task.spec
     assert spec.recipe.generator is not None, "the contract ties the component to its recipe"
     return Lesson(
@@ -73,9 +75,10 @@ def _student(context: Context) -> Causal:
     return causal.cut(teachers.open_weights(context), wanted.from_teacher)
 
 
-def _save(course: GeneratorCourse, prepared: Output, model: PreTrainedModel, folder: Path) -> None:
+def _save(task: Task, course: GeneratorCourse, prepared: Output, folder: Path) -> None:
     """Write the student, and how its prompts are written down."""
-    causal.save(course.of(model).writer, folder)
+    aware.finish(task, course.writer.model)
+    causal.save(course.writer, folder)
     told = json.loads((prepared.path / "prepared.json").read_text())
     teaching = {
         "chatTemplate": conversation.template_hash(course.writer.tokenizer),

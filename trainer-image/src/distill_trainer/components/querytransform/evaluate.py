@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow.parquet as pq
-from distill_api.names import Stage
 from distill_api.outcome import Corpus
 from distill_api.recipe import QueryTransformTask
-from distill_api.status import EvaluationStatus, Usage
+from distill_api.status import EvaluationStatus
 from distill_api.wire import Report
 
-from distill_trainer import fingerprints
-from distill_trainer.artifacts import Output
+from distill_trainer.components import evaluated
+from distill_trainer.components.evaluated import Judged
 from distill_trainer.components.querytransform import models, prepare
 from distill_trainer.components.querytransform.models import Room
-from distill_trainer.components.trained import STUDENT
 from distill_trainer.context import Context
 from distill_trainer.labelling import searching
 from distill_trainer.measures import lifting, speed
@@ -34,10 +32,7 @@ from distill_trainer.teachers.local_generator import LocalGenerator
 from distill_trainer.teachers.local_seq2seq import LocalSeq2Seq
 from distill_trainer.texts import querying, transforms
 from distill_trainer.texts.querying import Query, Wanted
-from distill_trainer.training import runtime
 
-EVALUATION: Final = "evaluation.json"
-REPORT: Final = "report.html"
 SPEED_BATCHES: Final = 2
 ROUNDS: Final = 3
 QUALITY_SHARE: Final = 0.5
@@ -58,47 +53,33 @@ class Side:
 
 def run(context: Context) -> Report:
     """Measure the trained student and its teacher; write evaluation.json and report.html."""
-    trained = context.workspace.output(Stage.TRAIN)
-    fingerprint = fingerprints.evaluate(context.task, trained.fingerprint)
-    if done := context.workspace.find(Stage.EVALUATE, fingerprint):
-        return done.reused()
-    prepared = context.workspace.output(Stage.PREPARE)
-    draft = context.workspace.draft(Stage.EVALUATE, fingerprint)
-    runtime.settle(context.task.threads, context.task.gpus)
-    sides = Pair(_student(context, trained), _teacher(context))
-    match, tokens = _measure(context, bench(context, prepared.path), sides)
+    return evaluated.run(context, _judge)
+
+
+def _judge(context: Context, folder: Path, folders: Folders) -> Judged:
+    sides = Pair(_student(context, folders), _teacher(context))
+    match, tokens = _measure(context, bench(context, folders.prepared), sides)
     sides.teacher.model.close()
     status = lifting.status(match, context.task.spec.evaluation)
-    _write(draft.path, match, status)
-    folders = Folders(prepared.path, trained.path)
-    transforms_page.write(draft.path / REPORT, context.task, folders, match, status)
-    endpoint = context.task.spec.teacher.endpoint is not None
-    report = Report(
-        stage=Stage.EVALUATE,
-        outcome="Done",
-        fingerprint=fingerprint,
-        summary=f"{status.verdict}. {status.explanation} Speed-up {match.speedup:.2f}."[:400],
-        evaluation=status,
-        usage=Usage(teacher_tokens=tokens if endpoint else None),
-        facts=lifting.facts(match),
-    )
-    return draft.commit(report, inputs=trained.inputs)
+    _write(folder, match, status)
+    transforms_page.write(folder / evaluated.REPORT, context.task, folders, match, status)
+    return Judged(status, match.speedup, lifting.facts(match), tokens)
 
 
-def _student(context: Context, trained: Output) -> Side:
+def _student(context: Context, folders: Folders) -> Side:
     """Open the student as it will be published."""
     spec, task = context.task.spec, models.wanted(context.task)
-    trust = bool(spec.student.model and spec.student.model.trust_remote_code)
+    folder, trust = evaluated.student_folder(folders), evaluated.trusts(context.task)
     sampling = spec.teacher.sampling.model_copy(
         update={"temperature": 0.0, "top_logprobs": 0, "chain_of_thought": False}
     )
     room = Room(sampling, spec.evaluation.throughput_batch_size)
     if not models.is_seq2seq(context.task):
-        made = causal.load(trained.path / STUDENT, trust=trust)
+        made = causal.load(folder, trust=trust)
         return Side(
             models.writer(context, made, room), _plain(task, sampling), causal.parameters(made)
         )
-    encoder = seq2seq.load(trained.path / STUDENT, trust=trust)
+    encoder = seq2seq.load(folder, trust=trust)
 
     def ask(query: Query) -> Ask:
         return Ask((("user", querying.source(query, task.task)),))
@@ -259,4 +240,4 @@ def _write(folder: Path, match: Match, status: EvaluationStatus) -> None:
         },
         "worst": lifting.worst(match, 100),
     }
-    (folder / EVALUATION).write_text(json.dumps(content, indent=1, ensure_ascii=False))
+    evaluated.write_json(folder, content)

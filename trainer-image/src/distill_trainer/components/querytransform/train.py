@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from distill_api.names import Reason
+from distill_api.recipe import QueryTransformRecipe
 from distill_api.sources import Sampling
 from distill_api.wire import Report, Task
 from transformers import PreTrainedModel
 
 from distill_trainer.artifacts import Output
-from distill_trainer.components import adapted, trained
+from distill_trainer.components import adapted, aware, trained
 from distill_trainer.components.querytransform import models
 from distill_trainer.components.trained import Opened, Work
 from distill_trainer.context import Context
@@ -41,6 +42,7 @@ def _work(context: Context, opened: Opened) -> Work[PreTrainedModel]:
     """Make the untrained student and what it is taught."""
     student = _student(context)
     tuner = adapted.adapt(context.task, student.model)
+    rounded = aware.prepare(context.task, student.model)
     course = _course(context, student, opened)
     kind = "Seq2Seq" if isinstance(student, Seq2Seq) else "Causal"
     return Work(
@@ -52,7 +54,7 @@ def _work(context: Context, opened: Opened) -> Work[PreTrainedModel]:
         save=lambda model, folder: _save(
             context.task, course.of(model).writer, opened.prepared, folder
         ),
-        facts=lambda _: {**trained.OF_A_WRITER, "architecture": kind},
+        facts=lambda _: {**trained.OF_A_WRITER, "architecture": kind, **rounded},
         measure="log-likelihood of the validation transforms",
         unit=" nats a token",
     )
@@ -66,21 +68,33 @@ def _student(context: Context) -> Student:
 
 def _course(context: Context, student: Student, opened: Opened) -> Course:
     spec, prepared, device = context.task.spec, opened.prepared.path, opened.device
-    recipe, most = spec.recipe.query_transform, spec.student.max_length
-    assert recipe is not None, "the contract ties the component to its recipe"
     if isinstance(student, Seq2Seq):
-        short = seq2seq_gathering.Lesson(recipe, spec.training, most)
+        short = seq2seq_gathering.Lesson(
+            _recipe(context.task), spec.training, spec.student.max_length
+        )
         return seq2seq_gathering.gather(student, prepared, short, device=device)
-    lesson = gathering.Lesson(
-        recipe=recipe,
+    teacher = None if spec.teacher.model is None else partial(_causal_teacher, context)
+    taught = lesson(context.task)
+    return gathering.gather(student, prepared, taught, device=device, teacher=teacher)
+
+
+def lesson(task: Task) -> gathering.Lesson:
+    """Return what a task's causal student is taught."""
+    spec = task.spec
+    return gathering.Lesson(
+        recipe=_recipe(task),
         training=spec.training,
         # The student is to be fast: it writes what is asked for, without reasoning before it.
         sampling=spec.teacher.sampling.model_copy(update={"chain_of_thought": False}),
-        max_length=most,
-        chat=partial(_chat, models.wanted(context.task)),
+        max_length=spec.student.max_length,
+        chat=partial(_chat, models.wanted(task)),
     )
-    teacher = None if spec.teacher.model is None else partial(_causal_teacher, context)
-    return gathering.gather(student, prepared, lesson, device=device, teacher=teacher)
+
+
+def _recipe(task: Task) -> QueryTransformRecipe:
+    recipe = task.spec.recipe.query_transform
+    assert recipe is not None, "the contract ties the component to its recipe"
+    return recipe
 
 
 def _chat(wanted: Wanted, row: Mapping[str, Any], sampling: Sampling) -> list[Message]:
@@ -144,6 +158,7 @@ def _save(task: Task, student: Student, prepared: Output, folder: Path) -> None:
         seq2seq.save(student, folder, most=told["sampling"]["maxTokens"])
         teaching["prefix"] = querying.PREFIXES[wanted.task]
     else:
+        aware.finish(task, student.model)
         causal.save(student, folder)
         teaching["instruction"] = querying.instruction(wanted)
         teaching["chatTemplate"] = conversation.template_hash(student.tokenizer)

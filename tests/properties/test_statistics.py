@@ -179,7 +179,11 @@ def test_a_contest_in_the_same_ratio_is_symmetric(looks: list[tuple[Any, Any]]):
 
 @given(
     st.dictionaries(
-        st.text(min_size=1), st.floats(0, 10, allow_subnormal=False), min_size=1, max_size=8
+        # Smaller weights than anybody writes: a share of them may be no number any more.
+        st.text(min_size=1),
+        st.just(0.0) | st.floats(1e-12, 10),
+        min_size=1,
+        max_size=8,
     ),
     st.floats(0.0001, 0.4),
 )
@@ -187,7 +191,7 @@ def test_alpha_sums_to_alpha(weights: Mapping[str, float], alpha: float):
     assume(math.fsum(weights.values()) > 1e-6)
     parts = budget.alphas(alpha, weights)
     assert math.isclose(math.fsum(parts.values()), alpha)
-    assert all((parts[name] == 0) == (weight * alpha == 0) for name, weight in weights.items())
+    assert all((parts[name] == 0) == (weight == 0) for name, weight in weights.items())
     rounds = [budget.alpha_of_round(alpha, ended) for ended in range(50)]
     assert math.fsum(rounds) < alpha
     assert all(later < earlier for earlier, later in pairwise(rounds))

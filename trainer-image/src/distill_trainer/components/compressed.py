@@ -1,6 +1,5 @@
 """What the quantize stage of all that writes does alike: smaller weights, loaded again, a gate."""
 
-import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -8,52 +7,34 @@ from typing import Final
 
 import torch
 from distill_api.names import Stage
-from distill_api.training import Quantize
 from distill_api.wire import Report, Task
 
-from distill_trainer import fingerprints
-from distill_trainer.components import evaluated
+from distill_trainer.components import evaluated, smaller
 from distill_trainer.components.trained import STUDENT, TEACHING
 from distill_trainer.context import Context
-from distill_trainer.quantizing import compared, compressing, note, schemes
+from distill_trainer.quantizing import compared, compressing, schemes
 from distill_trainer.quantizing.compared import Likeness
 from distill_trainer.quantizing.writing_note import MEASURE, WritingNote
 from distill_trainer.students import causal
 from distill_trainer.students.causal import Causal
-from distill_trainer.teachers import opening
 from distill_trainer.training import gathering, runtime
 from distill_trainer.training.gathering import Lesson
 
 STEPS: Final = 4
 
-log = logging.getLogger(__name__)
-
 
 def run(context: Context, lesson: Callable[[Task], Lesson]) -> Report:
     """Quantise the trained student; BadInput where it loses more than the gate allows."""
-    trained = context.workspace.output(Stage.TRAIN)
-    fingerprint = fingerprints.quantize(context.task, trained.fingerprint)
-    if done := context.workspace.find(Stage.QUANTIZE, fingerprint):
-        return done.reused()
-    draft = context.workspace.draft(Stage.QUANTIZE, fingerprint)
-    device = runtime.settle(context.task.threads, context.task.gpus)
-    wanted = _wanted(context)
-    told = _quantize(context, lesson(context.task), draft.path / STUDENT, device)
-    note.check(told, wanted)
-    note.write(told, draft.path)
-    log.info("%s", told.sentence())
-    report = Report(
-        stage=Stage.QUANTIZE,
-        outcome="Done",
-        fingerprint=fingerprint,
-        summary=told.sentence()[:400],
-        facts=told.facts(),
-    )
-    return draft.commit(report, inputs=trained.inputs)
+
+    def quantize(folder: Path) -> WritingNote:
+        device = runtime.settle(context.task.threads, context.task.gpus)
+        return _quantize(context, lesson(context.task), folder / STUDENT, device)
+
+    return smaller.run(context, quantize)
 
 
 def _quantize(context: Context, lesson: Lesson, folder: Path, device: torch.device) -> WritingNote:
-    wanted, scheme = _wanted(context), schemes.of(_wanted(context))
+    wanted, scheme = smaller.wanted(context), schemes.of(smaller.wanted(context))
     source = context.workspace.output(Stage.TRAIN).path / STUDENT
     calibrated_by = _write(context, lesson, source, folder)
     context.progress.tell(2, STEPS, {}, "load what was written")
@@ -69,7 +50,7 @@ def _quantize(context: Context, lesson: Lesson, folder: Path, device: torch.devi
         after=math.exp(found.after),
         bytes_before=evaluated.weights_size(source),
         bytes_after=evaluated.weights_size(folder),
-        teacher_bytes=_teacher_size(context),
+        teacher_bytes=smaller.teacher_size(context),
         layers=layers.quantized,
         left=layers.left,
         scheme=scheme.name,
@@ -86,7 +67,7 @@ def _quantize(context: Context, lesson: Lesson, folder: Path, device: torch.devi
 
 def _write(context: Context, lesson: Lesson, source: Path, folder: Path) -> int:
     """Write the quantised student; returns how many records calibrated."""
-    wanted, prepared = _wanted(context), context.workspace.output(Stage.PREPARE).path
+    wanted, prepared = smaller.wanted(context), context.workspace.output(Stage.PREPARE).path
     student = causal.load(source, trust=evaluated.trusts(context.task))
     train = gathering.read(student, prepared, lesson, "train")
     records = compressing.chosen(train, wanted, seed=context.task.spec.training.seed)
@@ -110,15 +91,3 @@ def _compare(
     found = compared.compare(before, after, taught)
     compared.refuse_garbage(found)
     return found
-
-
-def _teacher_size(context: Context) -> int:
-    if context.task.spec.teacher.model is None:
-        return 0
-    return evaluated.weights_size(opening.weights(context))
-
-
-def _wanted(context: Context) -> Quantize:
-    wanted = context.task.spec.quantize
-    assert wanted is not None, "the stage is only asked for where the spec has it"
-    return wanted

@@ -1,6 +1,5 @@
 """What the quantize stage of encoders does alike: a graph, its INT8 form, a gate."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,29 +7,24 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 from distill_api.names import Stage
-from distill_api.training import Quantize
 from distill_api.wire import Report
 from distill_common import exporting, graphs
 from numpy.typing import NDArray
 
-from distill_trainer import fingerprints
-from distill_trainer.components import evaluated
+from distill_trainer.components import evaluated, smaller
 from distill_trainer.context import Context
 from distill_trainer.measures import speed
 from distill_trainer.measures.contest import MAIN
-from distill_trainer.quantizing import int8, note, parity
+from distill_trainer.quantizing import int8, parity
 from distill_trainer.quantizing.int8 import Layers
 from distill_trainer.quantizing.note import Note
 from distill_trainer.quantizing.running import InOnnx
 from distill_trainer.report.material import Folders
-from distill_trainer.teachers import opening
 from distill_trainer.training import runtime
 
 ROUNDS: Final = 3
 TIMED: Final = 256
 """Texts or pairs of one round of the throughput measurement."""
-
-log = logging.getLogger(__name__)
 
 type Numbers = NDArray[np.float32]
 
@@ -80,27 +74,13 @@ class Made:
 
 def run(context: Context, subject: Callable[[Context, Folders], Subject]) -> Report:
     """Quantise the trained student; BadInput where it loses more than the gate allows."""
-    trained = context.workspace.output(Stage.TRAIN)
-    fingerprint = fingerprints.quantize(context.task, trained.fingerprint)
-    if done := context.workspace.find(Stage.QUANTIZE, fingerprint):
-        return done.reused()
-    prepared = context.workspace.output(Stage.PREPARE)
-    draft = context.workspace.draft(Stage.QUANTIZE, fingerprint)
-    runtime.settle(context.task.threads, 0)
-    told = _quantize(context, subject(context, Folders(prepared.path, trained.path)), draft.path)
-    wanted = context.task.spec.quantize
-    assert wanted is not None, "the stage is only asked for where the spec has it"
-    note.check(told, wanted)
-    note.write(told, draft.path)
-    log.info("%s", told.sentence())
-    report = Report(
-        stage=Stage.QUANTIZE,
-        outcome="Done",
-        fingerprint=fingerprint,
-        summary=told.sentence()[:400],
-        facts=told.facts(),
-    )
-    return draft.commit(report, inputs=trained.inputs)
+
+    def quantize(folder: Path) -> Note:
+        prepared, trained = (context.workspace.output(one) for one in (Stage.PREPARE, Stage.TRAIN))
+        runtime.settle(context.task.threads, 0)
+        return _quantize(context, subject(context, Folders(prepared.path, trained.path)), folder)
+
+    return smaller.run(context, quantize)
 
 
 def _quantize(context: Context, subject: Subject, folder: Path) -> Note:
@@ -125,7 +105,7 @@ def _quantize(context: Context, subject: Subject, folder: Path) -> Note:
         if other.name != graphs.QUANTIZED:
             other.unlink()
     return Note(
-        method=_wanted(context).method.value,
+        method=smaller.wanted(context).method.value,
         measure=MAIN,
         before=before.quality,
         after=made.found.quality,
@@ -135,9 +115,7 @@ def _quantize(context: Context, subject: Subject, folder: Path) -> Note:
         parity=off,
         bytes_before=evaluated.weights_size(context.workspace.output(Stage.TRAIN).path / "student"),
         bytes_after=(place / graphs.QUANTIZED).stat().st_size,
-        teacher_bytes=evaluated.weights_size(opening.weights(context))
-        if context.task.spec.teacher.model
-        else 0,
+        teacher_bytes=smaller.teacher_size(context),
         items_per_second=paces,
         per_channel=made.per_channel,
         layers=made.layers.quantized,
@@ -210,9 +188,3 @@ def ranks(before: Sequence[Numbers], after: Sequence[Numbers]) -> float:
 
 def _places(scores: Numbers) -> NDArray[np.int64]:
     return np.argsort(np.argsort(scores, kind="stable"), kind="stable")
-
-
-def _wanted(context: Context) -> Quantize:
-    wanted = context.task.spec.quantize
-    assert wanted is not None, "the stage is only asked for where the spec has it"
-    return wanted

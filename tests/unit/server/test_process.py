@@ -87,7 +87,16 @@ def test_a_drain_loses_no_request_and_ends_with_0(process: Process):
                 statuses.append(ask(client).status_code)
         return statuses
 
-    with ThreadPoolExecutor(4) as callers, httpx.Client(timeout=120) as client:
+    def ask_late() -> tuple[int | None, float]:
+        """Return the status, None where the port was closed, and the seconds since the signal."""
+        with httpx.Client(timeout=120) as client:
+            try:
+                status = ask(client).status_code
+            except httpx.ConnectError:
+                status = None
+        return status, time.monotonic() - told_at[0]
+
+    with ThreadPoolExecutor(16) as callers, httpx.Client(timeout=120) as client:
         asking = [callers.submit(go_on_asking) for _ in range(4)]
         time.sleep(HOLD)
         told_at.append(time.monotonic())
@@ -95,17 +104,22 @@ def test_a_drain_loses_no_request_and_ends_with_0(process: Process):
         _until_unready(client, url)
         unready = time.monotonic() - told_at[0]
         alive = client.get(f"{url}/healthz")
+        # One alone could come too late where the machine is busy.
+        time.sleep(max(0.0, told_at[0] + DRAIN - HOLD - time.monotonic()))
+        late = []
+        for _ in range(10):
+            late.append(callers.submit(ask_late))
+            time.sleep(HOLD / 10)
         statuses = [status for one in asking for status in one.result()]
-        time.sleep(max(0.0, told_at[0] + DRAIN - HOLD / 2 - time.monotonic()))
-        last = ask(client)
-        ended = time.monotonic() - told_at[0]
+        last = [one.result() for one in late]
     assert process.process.wait(20) == 0
     assert unready < DRAIN / 2
     assert (alive.status_code, alive.headers["connection"]) == (200, "close")
     assert statuses == [200] * len(statuses)
     assert len(statuses) >= 8
-    assert last.status_code == 200
-    assert ended > DRAIN, "the last request was not in flight when the port closed"
+    # Only a port that was due to close refuses, and what was in flight then is answered.
+    assert all(status == 200 or ended >= DRAIN for status, ended in last), last
+    assert any(status == 200 and ended > DRAIN for status, ended in last), last
 
 
 def _until_unready(client: httpx.Client, url: str) -> None:

@@ -14,6 +14,7 @@ from distill_api.base import (
     rule,
     rules,
 )
+from distill_api.exports import Export
 from distill_api.outcome import Evaluation, Prices
 from distill_api.pods import GpuResource, ImageReference, Labels, PullPolicy, Resources, Toleration
 from distill_api.recipe import Component, Recipe
@@ -227,6 +228,7 @@ _SPEC_RULES = [
         at=".recipe.embedding.matryoshka.dimensions",
     ),
     _stays("quantize"),
+    _stays("export"),
     _stays("sweep"),
     _belongs(Component.EMBEDDING, "embedding"),
     _belongs(Component.RERANKER, "reranker"),
@@ -335,6 +337,17 @@ _QUERY_TRANSFORM_RULES: Final = [
 ]
 
 
+_EXPORT_RULES: Final = [
+    rule(
+        "!has(self.export) || !has(self.export.tensorRT)"
+        " || self.component in ['Embedding', 'Reranker']",
+        "export.tensorRT builds engines of Embedding and Reranker students; what writes is served"
+        " by vLLM: remove tensorRT",
+        at=".export.tensorRT",
+    ),
+]
+
+
 _IS_CROSS_ENCODER: Final = (
     "has(self.student.architecture) && self.student.architecture == 'CrossEncoder'"
 )
@@ -372,6 +385,7 @@ class DistillationJobSpec(Model):
         *_GENERATOR_RULES,
         *_QUERY_TRANSFORM_RULES,
         *_RERANKER_RULES,
+        *_EXPORT_RULES,
         *together.RULES,
         *not_yet.RULES,
     )
@@ -390,6 +404,8 @@ class DistillationJobSpec(Model):
     """How the student is trained."""
     quantize: Annotated[Quantize | None, Field(json_schema_extra=_fixed("quantize"))] = None
     """Make the weights smaller after training; not by default."""
+    export: Annotated[Export | None, Field(json_schema_extra=_fixed("export"))] = None
+    """Write the student in other forms, too; not by default."""
     sweep: Annotated[Sweep | None, Field(json_schema_extra=_fixed("sweep"))] = None
     """Train several students and keep the best; one by default."""
     evaluation: Annotated[Evaluation, Field(json_schema_extra=_fixed("evaluation"))] = Evaluation()

@@ -134,6 +134,21 @@ REFUSED: Final = (
         at="quantize.awareTraining",
     ),
     NotYet(
+        "export.onnx",
+        "has(self.export) && has(self.export.onnx)",
+        "remove it; the published weights are safetensors",
+    ),
+    NotYet(
+        "export.tritonRepository",
+        "has(self.export) && has(self.export.tritonRepository)",
+        "remove it, or write a repository for the published weights",
+    ),
+    NotYet(
+        "export.tensorRT",
+        "has(self.export) && has(self.export.tensorRT)",
+        "remove it, or build the engine from the published weights",
+    ),
+    NotYet(
         "training.packing",
         "self.training.packing && self.component != 'Generator'",
         "set it to false; only a Generator's answers are packed",

@@ -1,1 +1,5 @@
 """Serves an embedding model or reranker over HTTP, with the metrics a rollout is judged by."""
+
+from distill_api import telemetry
+
+telemetry.refuse()

@@ -39,6 +39,15 @@ def pod(manifest: Manifest) -> Manifest:
     return found
 
 
+def test_a_variable_has_one_value_and_the_templates_goes_before_ours():
+    own = {"name": "HF_HUB_OFFLINE", "value": "0"}
+    (container,) = pod(student(podTemplate={"env": [own]}))["containers"]
+    names = [variable["name"] for variable in container["env"]]
+    assert len(names) == len(set(names)), "the API server refuses a name that is there twice"
+    assert own in container["env"]
+    assert {"name": "ORT_DISABLE_TELEMETRY", "value": "1"} in container["env"]
+
+
 def every_pod() -> list[Manifest]:
     found = asked(a_spec(prober=PROBER, metrics=QUALITY))
     assert found.teacher is not None

@@ -1,6 +1,6 @@
 """The pod of a stage: restricted, frozen, told everything by files."""
 
-from distill_api import wire
+from distill_api import telemetry, wire
 from distill_api.names import Annotation
 from distill_api.pods import Toleration
 
@@ -84,6 +84,7 @@ def _environment(order: Order) -> dict[str, str]:
         # Threads that wait for each other sleep instead of spinning: on a shared node spinning
         # burns the share of the processor that the awaited thread needs (seen: 30 times slower).
         "OMP_WAIT_POLICY": "PASSIVE",
+        **telemetry.REFUSED,
     }
     if not needs.hub(order.spec, order.stage):
         found |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from distill_api import wire
+from distill_api import telemetry, wire
 from distill_api.pods import Resources
 from distill_api.rollout_arms import EnvironmentVariable, ServingPodTemplate
 
@@ -48,16 +48,20 @@ def _optional(template: ServingPodTemplate) -> Manifest:
 
 def container(name: str, image: str, template: ServingPodTemplate, wanted: Resources) -> Manifest:
     """Return the container without its arguments and probes."""
-    own = [
-        {"name": "HOME", "value": SCRATCH_DIR},
-        {"name": "TMPDIR", "value": SCRATCH_DIR},
-        {"name": "HF_HUB_OFFLINE", "value": "1"},
-    ]
+    own = {
+        "HOME": SCRATCH_DIR,
+        "TMPDIR": SCRATCH_DIR,
+        "HF_HUB_OFFLINE": "1",
+        **telemetry.REFUSED,
+    }
+    # A name may be there once only: what the template says goes before ours.
+    named = {name: {"name": name, "value": value} for name, value in own.items()}
+    named |= {variable.name: _variable(variable) for variable in template.env}
     return {
         "name": name,
         "image": image,
         "imagePullPolicy": template.image_pull_policy,
-        "env": [*own, *map(_variable, template.env)],
+        "env": list(named.values()),
         "resources": resources.of_container(wanted, template.gpu_resource),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": restricted.container(),

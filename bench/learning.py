@@ -23,12 +23,13 @@ ANSWERED: Final = 8
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Let the size of each training be chosen."""
     sizes = {
-        "records": (600, "of the embedding's data"),
+        "records": (600, "that embedding students learn from"),
         "batch": (32, "records of an embedding's step, each with two texts"),
         "steps": (12, "of each loop of an embedding in each round"),
+        "tuning-steps": (60, "in which MiniLM becomes a teacher that knows more"),
         "embedding-steps": (60, "of each embedding student, with and without teacher"),
-        "ranker-steps": (120, "in which the cross-encoder becomes a teacher"),
-        "reranker-records": (1200, "of the reranker's data"),
+        "ranker-steps": (300, "in which the cross-encoder becomes a teacher"),
+        "reranker-records": (400, "that reranker students learn from"),
         "reranker-steps": (60, "of each reranker student"),
         "generator-rounds": (2, "of each loop of a generator"),
         "generator-epoch": (40, "answers of an epoch of the generator's loops"),
@@ -48,6 +49,11 @@ type Runs = dict[str, list[Measured[Loop]]]
 def shared(options: argparse.Namespace, scratch: Path) -> lesson.Lesson:
     """Make the embedding's lesson once for all parts."""
     return lesson.make(scratch.parent / "embedding", options.records)
+
+
+def tuned(options: argparse.Namespace, scratch: Path) -> lesson.Lesson:
+    """Make the lesson of a teacher that knows more than the labels once for all parts."""
+    return lesson.tuned(scratch.parent / "tuned", options.records, options.tuning_steps)
 
 
 def embedding_loops(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
@@ -159,7 +165,7 @@ def worth_embedding(options: argparse.Namespace, scratch: Path) -> dict[str, Any
     """Measure whether distilling an embedding is worth it."""
     import worth
 
-    taught = shared(options, scratch)
+    taught = tuned(options, scratch)
     work = worth.Work(options.batch, options.embedding_steps, scratch / "students")
     found = worth.embedding(taught, work)
     _tell_worth("embedding", work, {"nDCG@10": found})

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from distill_api.sources import Splits
+from distill_trainer.preparing import splits
 
 from examples.embedding import corpus, fixtures
+from examples.embedding.corpus import Row
 from examples.reranker import teacher as ranker
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -36,24 +39,63 @@ def make(work: Path, records: int) -> Lesson:
     """Label and prepare the first records of the demo's corpus below `work` for an embedding."""
     work.mkdir(parents=True)
     teacher = fixtures.copy_teacher(work / "teacher")
+    asked = _asked()
+    return _prepared(work, _spec("embedding/job.yaml"), teacher, _spread(asked, records))
+
+
+@cache
+def tuned(work: Path, records: int, teacher_steps: int) -> Lesson:
+    """Tune the teacher on what no student sees, and let it label for an embedding.
+
+    Students learn from `records` records; validation and test keep all of theirs.
+    """
+    import teachers  # transformers' trainer takes seconds to load
+
+    work.mkdir(parents=True)
+    teacher = fixtures.copy_teacher(work / "teacher")
     spec = _spec("embedding/job.yaml")
-    return _prepared(work, spec, teacher, records)
+    rows = _few_to_learn(records)
+    others = [row for row in _asked() if _learnt(row) and row not in set(rows)]
+    teachers.tune(teacher, others, length=spec["teacher"]["maxLength"], steps=teacher_steps)
+    return _prepared(work, spec, teacher, rows)
 
 
 def ranked(work: Path, records: int, teacher_steps: int) -> Lesson:
-    """Make a cross-encoder, let it score lists of the same corpus, and prepare them."""
+    """Make a cross-encoder of all records to learn from; students get some of them.
+
+    Its scores are of lists of the same corpus; validation and test keep all of theirs.
+    """
     work.mkdir(parents=True)
     teacher = work / "teacher"
     ranker.make(teacher, steps=teacher_steps)
     spec = _spec("reranker/bi-encoder.yaml")
     spec["data"]["candidates"] = {"perQuery": LIST}
-    return _prepared(work, spec, teacher, records)
+    return _prepared(work, spec, teacher, _few_to_learn(records))
 
 
-def _prepared(work: Path, spec: dict[str, Any], teacher: Path, records: int) -> Lesson:
+def _few_to_learn(records: int) -> list[Row]:
+    asked = _asked()
+    learnt = [row for row in asked if _learnt(row)]
+    return _spread(learnt, records) + [row for row in asked if not _learnt(row)]
+
+
+def _asked() -> list[Row]:
+    return [row for row in corpus.of_this_python() if row.query is not None]
+
+
+def _learnt(row: Row) -> bool:
+    """Tell whether the prepare stage will put a row into the training split."""
+    return splits.assign(f"group:{row.group}", Splits()) == splits.TRAIN
+
+
+def _spread(rows: list[Row], count: int) -> list[Row]:
+    """Take rows of all modules, not of the first ones alone."""
+    return rows[:: len(rows) // count][:count]
+
+
+def _prepared(work: Path, spec: dict[str, Any], teacher: Path, rows: list[Row]) -> Lesson:
     data = work / "data.jsonl"
-    asked = [row for row in corpus.of_this_python() if row.query is not None]
-    corpus.write(asked[:: len(asked) // records][:records], data)
+    corpus.write(rows, data)
     spec["teacher"]["model"] = {"uri": teacher.as_uri()}
     spec["data"]["source"] = {"uri": data.as_uri()}
     label = _stage("Label", spec, work)

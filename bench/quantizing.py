@@ -17,7 +17,7 @@ from distill_trainer.quantizing.running import InOnnx
 from distill_trainer.students import make
 from distill_trainer.teachers.local import LocalTeacher
 from lesson import Lesson
-from loops import student
+from worth import DISTILLED, Work, embedder
 
 BATCH = 32
 TEXTS = 256
@@ -35,16 +35,18 @@ class Form:
     """Median over the rounds, in batches of BATCH, tokenising included."""
 
 
-def measure(lesson: Lesson, scratch: Path, threads: int) -> dict[str, dict[str, Form]]:
-    """Measure the teacher, and the student with half its layers, which is untrained."""
+def measure(lesson: Lesson, work: Work, threads: int) -> dict[str, dict[str, Form]]:
+    """Measure the teacher, and the student that it has taught."""
     torch.set_num_threads(threads)
     teacher = make.load(lesson.teacher).eval()
     teacher.max_seq_length = lesson.spec["teacher"]["maxLength"]
     bench = few(quality.load(lesson.prepared, Corpus.ALL), 0)
-    models = {"all-MiniLM-L6-v2": teacher, "half of its layers": student(lesson).eval()}
+    recipe = lesson.spec["recipe"]["embedding"]
+    student = embedder(lesson, work, DISTILLED, recipe, work.seeds[0]).eval()
+    models = {"all-MiniLM-L6-v2": teacher, "its student": student}
     found: dict[str, dict[str, Form]] = {}
     for name, model in models.items():
-        place = scratch / name.replace(" ", "-")
+        place = work.scratch / name.replace(" ", "-")
         place.mkdir()
         found[name] = _forms(Embedding(model, bench, Prompts(), BATCH), place, threads)
     return found

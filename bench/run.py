@@ -80,8 +80,10 @@ def serving(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
 def quantizing(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     """Measure what INT8 costs and gains."""
     import quantizing as measured
+    import worth
 
-    found = measured.measure(learning.shared(options, scratch), scratch, options.threads)
+    work = worth.Work(options.batch, options.embedding_steps, scratch)
+    found = measured.measure(learning.tuned(options, scratch), work, options.threads)
     head = ["model", "form", "MB", "nDCG@10", "lost", "documents per second", "to the float graph"]
     print(f"\n### INT8, batches of {measured.BATCH}, {options.threads} threads\n")
     print(*table(head, measured.rows(found)), sep="\n")

@@ -20,7 +20,7 @@ from distill_api.training import Training
 from distill_trainer.measures import contest, lifting, quality, retrieval, wording
 from distill_trainer.measures.contest import Pair
 from distill_trainer.measures.lifting import Bench
-from distill_trainer.students import causal, rankers, scorers
+from distill_trainer.students import causal, make, rankers, scorers
 from distill_trainer.students.causal import Causal
 from distill_trainer.students.rankers import Ranker
 from distill_trainer.teachers.answers import Ask
@@ -88,16 +88,22 @@ def embedding(lesson: Lesson, work: Work) -> Scores:
     bench = quality.load(lesson.prepared, Corpus.ALL)
 
     def score(name: str, recipe: Any, seed: int) -> float:
-        training = work.training(RATES["embedding"], seed)
-        told = courses.Lesson(EmbeddingRecipe.model_validate(recipe), training, Prompts())
-        course = courses.gather(student(lesson), lesson.prepared, told, device=CPU)
-        work.teach(course, name)
-        return _found(bench, course.encoder.student)
+        return _found(bench, embedder(lesson, work, name, recipe, seed))
 
-    untrained = {UNTRAINED: [_found(bench, student(lesson))]}
-    return untrained | work.each(
-        {DISTILLED: lesson.spec["recipe"]["embedding"], HARD: CONTRAST}, score
-    )
+    teacher = make.load(lesson.teacher).eval()
+    known = {TEACHER: [_found(bench, teacher)], UNTRAINED: [_found(bench, student(lesson))]}
+    return known | work.each({DISTILLED: lesson.spec["recipe"]["embedding"], HARD: CONTRAST}, score)
+
+
+def embedder(
+    lesson: Lesson, work: Work, name: str, recipe: Mapping[str, Any], seed: int
+) -> SentenceTransformer:
+    """Return the student that a recipe makes; name: of the way of learning."""
+    training = work.training(RATES["embedding"], seed)
+    told = courses.Lesson(EmbeddingRecipe.model_validate(recipe), training, Prompts())
+    course = courses.gather(student(lesson), lesson.prepared, told, device=CPU)
+    work.teach(course, name)
+    return course.encoder.student
 
 
 def _found(bench: quality.Bench, model: SentenceTransformer) -> float:

@@ -18,6 +18,9 @@ def show(status: dict[str, Any]) -> None:
     console = Console(width=110)
     console.print(comparison(status["evaluation"]))
     console.print(status["evaluation"]["explanation"])
+    for stage in status["stages"]:
+        if stage["name"] == "Quantize":
+            console.print(stage["summary"])
     artifact = status["artifact"]
     console.print(f"\nArtifact: {artifact['uri']}", soft_wrap=True)
     console.print(f"Digest:   {artifact['digest']}", soft_wrap=True)

@@ -34,6 +34,8 @@ class StageResources(Model):
     """For the train stage."""
     quantize: Resources | None = None
     """For the quantize stage."""
+    export: Resources | None = None
+    """For the export stage."""
     evaluate: Resources | None = None
     """For the evaluate stage."""
     publish: Resources | None = None

@@ -62,6 +62,7 @@ class Stage(StrEnum):
     PREPARE = "Prepare"
     TRAIN = "Train"
     QUANTIZE = "Quantize"
+    EXPORT = "Export"
     EVALUATE = "Evaluate"
     PUBLISH = "Publish"
     CLEANUP = "Cleanup"

@@ -134,8 +134,9 @@ REFUSED: Final = (
         at="quantize.awareTraining",
     ),
     NotYet(
-        "export.onnx",
-        "has(self.export) && has(self.export.onnx)",
+        "export.onnx of a Generator or QueryTransform",
+        "has(self.export) && has(self.export.onnx)"
+        " && self.component in ['Generator', 'QueryTransform']",
         "remove it; the published weights are safetensors",
     ),
     NotYet(

@@ -2,19 +2,31 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
-from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
 
-from distill_common.graphs import EMBEDDING, OPSET, SCORE
+from distill_common.graphs import EMBEDDING, OPSET, SCORE, TOKENS
 
-type Loaded = SentenceTransformer | CrossEncoder
+type Loaded = SentenceTransformer | MultiVectorEncoder | CrossEncoder
 type Features = Mapping[str, NDArray[np.int64]]
 """Tokens by input: int64 [batch, length]."""
+type Axes = Mapping[int, str]
+"""Axes that any size may have, with their names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a graph takes and gives, by name and in its order."""
+
+    inputs: Mapping[str, Axes]
+    outputs: Mapping[str, Axes]
 
 
 class Pipeline(torch.nn.Module):
@@ -26,7 +38,9 @@ class Pipeline(torch.nn.Module):
         self.names = tuple(names)
 
     def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-        """Return [batch, width]; a reranker's width is 1.
+        """Return [batch, width]; a cross-encoder's width is 1.
+
+        Of a model that embeds each token: [batch, length, width], padding included.
 
         tensors: int64 [batch, length], in the order of names.
         """
@@ -35,13 +49,15 @@ class Pipeline(torch.nn.Module):
 
 def output_name(model: Loaded) -> str:
     """Name the result in a graph."""
+    if isinstance(model, MultiVectorEncoder):
+        return TOKENS
     return SCORE if isinstance(model, CrossEncoder) else EMBEDDING
 
 
 def finish(model: Loaded, features: Mapping[str, Any]) -> torch.Tensor:
-    """Take the result [batch, width] out of what the modules left."""
+    """Take the result out of what the modules left."""
     if not isinstance(model, CrossEncoder):
-        vectors: torch.Tensor = features[EMBEDDING]
+        vectors: torch.Tensor = features[output_name(model)]
         return vectors
     return activate(model, features["scores"])
 
@@ -52,7 +68,7 @@ def activate(model: CrossEncoder, logits: torch.Tensor) -> torch.Tensor:
     return scores.reshape(-1, 1)
 
 
-def export(model: Loaded, sample: Features, target: Path) -> None:
+def export(model: Loaded, sample: Features, target: Path, *, opset: int = OPSET) -> None:
     """Write the model's graph, whose batch and length are free.
 
     sample: a batch of at least 2 sequences of at least 2 tokens, by which the graph is traced. By
@@ -61,16 +77,47 @@ def export(model: Loaded, sample: Features, target: Path) -> None:
     """
     names, output = list(sample), output_name(model)
     tensors = tuple(torch.from_numpy(rows).to(model.device) for rows in sample.values())
-    free = {name: {0: "batch", 1: "length"} for name in names} | {output: {0: "batch"}}
+    texts: Axes = {0: "batch", 1: "length"}
+    signature = Signature(
+        inputs=dict.fromkeys(names, texts),
+        outputs={output: texts if output == TOKENS else {0: "batch"}},
+    )
+    trace(Pipeline(model, names), tensors, target, signature, opset=opset)
+
+
+def trace(
+    module: torch.nn.Module,
+    tensors: tuple[torch.Tensor, ...],
+    target: Path,
+    signature: Signature,
+    *,
+    opset: int,
+) -> None:
+    """Write the graph of a module as it runs on some tensors, the inputs in their order."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            Pipeline(model, names).eval(),
+            module.eval(),
             tensors,
             str(target),
-            input_names=names,
-            output_names=[output],
-            dynamic_axes=free,
-            opset_version=OPSET,
+            input_names=list(signature.inputs),
+            output_names=list(signature.outputs),
+            dynamic_axes={**signature.inputs, **signature.outputs},
+            opset_version=opset,
             dynamo=False,
         )
+        made = module(*tensors)
+    outputs = made if isinstance(made, tuple) else (made,)
+    _state_sizes(target, signature, [tuple(one.shape) for one in outputs])
+
+
+def _state_sizes(target: Path, signature: Signature, shapes: Sequence[tuple[int, ...]]) -> None:
+    """Write the sizes of the outputs' fixed axes down, where the exporter only made up a name."""
+    graph = onnx.load(str(target), load_external_data=False)
+    for output, axes, shape in zip(
+        graph.graph.output, signature.outputs.values(), shapes, strict=True
+    ):
+        for axis, size in enumerate(shape):
+            if axis not in axes:
+                output.type.tensor_type.shape.dim[axis].dim_value = size
+    onnx.save(graph, str(target))

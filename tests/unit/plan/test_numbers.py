@@ -36,7 +36,7 @@ def test_names_differ_by_stage_attempt_and_owner():
         for stage in Stage
         for attempt in range(3)
     }
-    assert len(names) == 2 * 7 * 3
+    assert len(names) == 2 * len(Stage) * 3
 
 
 DURATIONS = [(0, "0s"), (59, "59s"), (190, "3m10s"), (3600, "1h0m"), (93784, "26h3m"), (-5, "0s")]

@@ -112,7 +112,8 @@ def test_the_children_are_as_written(name: str):
 
 @pytest.mark.parametrize("stage", [s for s in Stage if s is not Stage.CLEANUP])
 def test_every_pod_passes_the_restricted_security_standard(stage: Stage):
-    world = a_job(**(EVERYTHING | {"quantize": {"method": "INT8"}}))
+    both = {"quantize": {"method": "INT8"}, "export": {"onnx": {}}}
+    world = a_job(**(EVERYTHING | both))
     found, inner = pod(world, stage), container(world, stage)["securityContext"]
     assert found["securityContext"]["runAsNonRoot"] is True
     assert found["securityContext"]["runAsUser"] == 65532

@@ -33,7 +33,7 @@ KINDS = {
     "reranker": ranking_job,
     "generator": generating_job,
 }
-FOLDERS = (*KINDS, "quantize")
+FOLDERS = (*KINDS, "quantize", "export")
 EXAMPLES = sorted(path for kind in FOLDERS for path in (ROOT / "examples" / kind).glob("*.yaml"))
 
 
@@ -67,6 +67,7 @@ def shortened(example: Path, job: Job) -> dict[str, Any]:
         "training": training,
         **({"sweep": spec["sweep"] | _few(spec["sweep"])} if "sweep" in spec else {}),
         **({"quantize": spec["quantize"] | QUANTIZED} if "quantize" in spec else {}),
+        **({"export": spec["export"]} if "export" in spec else {}),
     }
 
 
@@ -105,7 +106,9 @@ def test_the_example_s_method_trains_and_is_judged(
 ) -> None:
     job = jobs(yaml.safe_load(example.read_text())["spec"]["component"].lower())
     spec = shortened(example, job)
-    stages = [*STAGES[:3], *([Stage.QUANTIZE] if "quantize" in spec else []), *STAGES[3:]]
+    more = {Stage.QUANTIZE: "quantize", Stage.EXPORT: "export"}
+    asked = [stage for stage, member in more.items() if member in spec]
+    stages = [*STAGES[:3], *asked, *STAGES[3:]]
     reports = {stage: job.run(stage, spec=spec)[0] for stage in stages}
     facts = reports[Stage.TRAIN].facts
     assert facts["steps"] == "4"

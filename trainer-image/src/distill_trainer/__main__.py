@@ -98,6 +98,7 @@ RUN: Final[Mapping[Stage, Run]] = {
     Stage.PREPARE: _of_component("prepare"),
     Stage.TRAIN: _swept(_of_component("train")),
     Stage.QUANTIZE: _settled(_of_component("quantize")),
+    Stage.EXPORT: _settled(_of_component("export")),
     Stage.EVALUATE: _settled(_of_component("evaluate")),
     Stage.PUBLISH: _settled(_stage("publish")),
     Stage.CLEANUP: _stage("cleanup"),

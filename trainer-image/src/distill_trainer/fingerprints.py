@@ -24,6 +24,8 @@ TRAIN_FORMAT: Final = 1
 """Likewise for train."""
 QUANTIZE_FORMAT: Final = 1
 """Likewise for quantize."""
+EXPORT_FORMAT: Final = 1
+"""Likewise for export."""
 EVALUATE_FORMAT: Final = 1
 """Likewise for evaluate."""
 PUBLISH_FORMAT: Final = 1
@@ -173,6 +175,18 @@ def quantize(task: Task, train_fingerprint: str) -> str:
             "train": train_fingerprint,
             "quantize": of_model(task.spec.quantize),
             "measured": [evaluation.corpus.value, evaluation.throughput_batch_size],
+        }
+    )
+
+
+def export(task: Task, inputs: Iterable[str]) -> str:
+    """Fingerprint the student's other forms. inputs: fingerprints of train and quantize."""
+    return of(
+        {
+            "stage": "export",
+            "format": EXPORT_FORMAT,
+            "inputs": list(inputs),
+            "export": of_model(task.spec.export),
         }
     )
 

@@ -21,8 +21,9 @@ MEMORYLESS: Final = (
     " starts when the one before it is complete, and a complete stage never runs again."
 )
 LEFT_OUT: Final = (
-    "Quantize is left out unless `spec.quantize` is given. While the object is deleted, and only"
-    " if its workspace lies in an object store, a Cleanup Job removes that workspace."
+    "Quantize is left out unless `spec.quantize` is given, Export unless `spec.export` is. While"
+    " the object is deleted, and only if its workspace lies in an object store, a Cleanup Job"
+    " removes that workspace."
 )
 SCHEDULED: Final = (
     "`Scheduled` stands beside these: false while no node takes the stage's pod or while Kueue"

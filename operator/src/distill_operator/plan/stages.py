@@ -17,11 +17,16 @@ def _quantized(spec: DistillationJobSpec) -> bool:
     return spec.quantize is not None
 
 
+def _exported(spec: DistillationJobSpec) -> bool:
+    return spec.export is not None
+
+
 ORDER: Final[Mapping[Stage, Callable[[DistillationJobSpec], bool]]] = {
     Stage.LABEL: _always,
     Stage.PREPARE: _always,
     Stage.TRAIN: _always,
     Stage.QUANTIZE: _quantized,
+    Stage.EXPORT: _exported,
     Stage.EVALUATE: _always,
     Stage.PUBLISH: _always,
 }

@@ -14,6 +14,7 @@ READS: Final[Mapping[Stage, tuple[str, ...]]] = {
     Stage.PREPARE: ("teacher", "data", "production", "tokenizer"),
     Stage.TRAIN: ("teacher", "student"),
     Stage.QUANTIZE: ("teacher",),
+    Stage.EXPORT: (),
     Stage.EVALUATE: ("teacher", "student"),
     Stage.PUBLISH: (),
     Stage.CLEANUP: (),

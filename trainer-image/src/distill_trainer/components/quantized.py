@@ -87,7 +87,7 @@ def _quantize(context: Context, subject: Subject, folder: Path) -> Note:
     place = folder / graphs.FOLDER
     place.mkdir(exist_ok=True)
     whole = place / graphs.FLOAT
-    exporting.export(subject.model, _sample(subject), whole)
+    exporting.export(subject.model, sample(subject), whole)
     context.progress.tell(1, 5, {}, "export")
     in_float = InOnnx(whole, subject.model, threads=context.task.threads)
     off = parity.check(
@@ -165,7 +165,7 @@ def _calls(model: InOnnx) -> speed.Embed:
     return embed
 
 
-def _sample(subject: Subject) -> dict[str, NDArray[np.int64]]:
+def sample(subject: Subject) -> dict[str, NDArray[np.int64]]:
     """Tokens by which the graph is traced: two rows at least, of different lengths."""
     features = subject.model.preprocess([*subject.items[:2], subject.items[0]])
     shape = features["input_ids"].shape

@@ -11,7 +11,7 @@ from distill_api.status import EvaluationStatus, Lineage
 from distill_api.wire import Task
 from distill_common import graphs
 
-from distill_trainer import fingerprints
+from distill_trainer import artifacts, fingerprints
 from distill_trainer.publishing import data_card, listing, model_card
 from distill_trainer.publishing.listing import Entry
 
@@ -19,8 +19,9 @@ STUDENT: Final = "student"
 LINEAGE: Final = "lineage.json"
 EXTRAS: Final = ("report.html", "evaluation.json", "curves.jsonl", "data_card.json")
 """What earlier stages tell about the student; published where it is there."""
-SPEC: Final = ("teacher", "student", "data", "recipe", "training", "quantize", "evaluation")
-"""Parts of the spec that the lineage keeps."""
+SPEC: Final = ("teacher", "student", "data", "recipe", "training", "evaluation")
+OPTIONAL: Final = ("quantize", "export")
+"""Parts of the spec that the lineage keeps; the second ones where they are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Material:
     evaluation: EvaluationStatus | None
     quantized: Path | None = None
     """Output of the quantize stage, where there was one."""
+    exported: Path | None = None
+    """Likewise of the export stage."""
 
     @property
     def has_graph(self) -> bool:
@@ -51,9 +54,13 @@ class Material:
     @property
     def formats(self) -> list[str]:
         """Name the formats of the weights."""
-        if self.quantized is None:
-            return ["safetensors"]
-        return ["safetensors", "onnx-int8"] if self.has_graph else ["compressed-tensors"]
+        smaller = self.quantized is not None
+        weights = ["compressed-tensors"] if smaller and not self.has_graph else ["safetensors"]
+        found = {
+            "onnx": self.exported is not None and (self.exported / graphs.FOLDER).is_dir(),
+            "onnx-int8": self.has_graph,
+        }
+        return weights + [name for name, there in found.items() if there]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +106,20 @@ def assemble(material: Material, into: Path) -> Bundle:
         if material.has_graph:
             shutil.copytree(material.quantized / graphs.FOLDER, into / graphs.FOLDER)
         shutil.copyfile(material.quantized / graphs.NOTE, into / graphs.NOTE)
+    if material.exported is not None:
+        shutil.copytree(
+            material.exported,
+            into,
+            dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns(artifacts.MANIFEST),
+        )
     _write_json(into / LINEAGE, _lineage(material, weights_digest(into)))
     card = model_card.render(
         material.task,
         material.lineage,
         material.evaluation,
         _read(material.prepared / "data_card.json"),
-        {name: _read(into / f"{name}.json") for name in ("teaching", "quantization")},
+        {name: _read(into / f"{name}.json") for name in ("teaching", "quantization", "export")},
     )
     (into / "README.md").write_text(card, encoding="utf-8")
     if data := _read(material.prepared / "data_card.json"):
@@ -131,8 +145,8 @@ def _lineage(material: Material, weights: str) -> dict[str, Any]:
         "job": material.task.job.model_dump(by_alias=True),
         "spec": {
             name: fingerprints.of_model(getattr(spec, name))
-            for name in SPEC
-            if name != "quantize" or spec.quantize is not None
+            for name in (*SPEC, *OPTIONAL)
+            if name in SPEC or getattr(spec, name) is not None
         },
     }
 

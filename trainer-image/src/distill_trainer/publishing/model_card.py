@@ -24,7 +24,8 @@ def render(
     """Write the card.
 
     data: the data card of the prepare stage. notes: `teaching`, how prompts of what writes are
-    written down, and `quantization`, what making the student smaller cost.
+    written down, `quantization`, what making the student smaller cost, and `export`, what its
+    other forms are.
     """
     found = notes or {}
     environment = jinja2.Environment(
@@ -44,6 +45,7 @@ def render(
         transform=_transform(task),
         teaching=found.get("teaching", {}),
         quantization=found.get("quantization", {}),
+        onnx=found.get("export", {}).get("onnx", {}),
         teacher=_teacher(task),
         student=_yaml(spec.student),
         recipe=_yaml(spec.recipe),

@@ -18,10 +18,18 @@ type Compute = Callable[[Sequence[Any]], np.ndarray[Any, np.dtype[np.float32]]]
 """Texts or pairs in one batch → vectors [batch, width] or scores [batch]."""
 
 
-def check(graph: Compute, model: Compute, items: Sequence[Any]) -> float:
+def check(
+    graph: Compute,
+    model: Compute,
+    items: Sequence[Any],
+    *,
+    most: float = TOLERANCE,
+    advice: str = "remove spec.quantize",
+) -> float:
     """Return the largest difference; BadInput where it is too large.
 
-    items: texts, or pairs of them, by which both are asked.
+    items: texts, or pairs of them, by which both are asked. most: what is accepted, relative to
+    the largest number. advice: what else the user can do.
     """
     largest = 0.0
     for size in BATCHES:
@@ -29,13 +37,13 @@ def check(graph: Compute, model: Compute, items: Sequence[Any]) -> float:
             batch = [_longer(items[place % len(items)], repeats) for place in range(size)]
             expected, found = model(batch), graph(batch)
             off = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
-            if not off <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
+            if not off <= most * max(1.0, float(np.abs(expected).max())):
                 raise BadInput(
                     Reason.BAD_MODEL,
                     f"The student's ONNX graph gives other numbers than its weights for"
                     f" {size} texts, repeated {repeats} times (largest difference {off:.2g}, at"
-                    f" most {TOLERANCE:g} is expected): its architecture cannot be exported with"
-                    " this release; remove spec.quantize",
+                    f" most {most:g} is expected): its architecture cannot be exported with this"
+                    f" release; {advice}",
                 )
             largest = max(largest, off)
     return largest

@@ -5,7 +5,7 @@ from typing import Any
 
 import onnxruntime
 import torch
-from distill_common import graphs
+from distill_common import exporting
 from sentence_transformers import CrossEncoder
 
 
@@ -21,7 +21,7 @@ class InOnnx:
         self._inputs = [entry.name for entry in self._session.get_inputs()]
         self._model = model
         ranks = isinstance(model, CrossEncoder)
-        self._result = "scores" if ranks else graphs.EMBEDDING
+        self._result = "scores" if ranks else exporting.output_name(model)
         self.device = torch.device("cpu")
         self.max_seq_length = model.max_seq_length
 
@@ -34,7 +34,8 @@ class InOnnx:
         """Return what the model's own forward pass returns of interest."""
         given = {name: features[name].numpy() for name in self._inputs}
         (found,) = self._session.run(None, given)
-        return {self._result: torch.from_numpy(found)}
+        mask = features["attention_mask"]  # which of a token's embeddings count
+        return {self._result: torch.from_numpy(found), "attention_mask": mask}
 
     def parameters(self) -> Any:
         """Return the weights of the model, as many as the graph has."""

@@ -40,7 +40,9 @@ def run(context: Context) -> Report:
     )
     evaluation = evaluated.manifest.report.evaluation
     _check_verdict(context.task, evaluation)
-    inputs = [trained.fingerprint, evaluated.fingerprint]
+    exported = context.workspace.output(Stage.EXPORT) if context.task.spec.export else None
+    known = (trained, evaluated, exported)
+    inputs = [one.fingerprint for one in known if one is not None]
     fingerprint = fingerprints.publish(context.task, inputs)
     if done := context.workspace.find(Stage.PUBLISH, fingerprint):
         return done.reused()
@@ -75,11 +77,14 @@ def _material(
 ) -> Material:
     prepared = context.workspace.output(Stage.PREPARE)
     lineage = trained.manifest.report.lineage
-    smaller = context.workspace.output(Stage.QUANTIZE) if context.task.spec.quantize else None
+    spec, outputs = context.task.spec, context.workspace
+    smaller = outputs.output(Stage.QUANTIZE) if spec.quantize else None
+    exported = outputs.output(Stage.EXPORT) if spec.export else None
     return Material(
         task=context.task,
         trained=trained.path,
         quantized=smaller.path if smaller else None,
+        exported=exported.path if exported else None,
         evaluated=evaluated.path,
         prepared=prepared.path,
         lineage=lineage or fingerprints.lineage(context.task, prepared.inputs),

@@ -61,10 +61,11 @@ class Embedding:
 
 def run(context: Context) -> Report:
     """Quantise the trained student."""
-    return quantized.run(context, _subject)
+    return quantized.run(context, subject)
 
 
-def _subject(context: Context, folders: Folders) -> Embedding:
+def subject(context: Context, folders: Folders) -> Embedding:
+    """Open the trained student, and what it is judged by."""
     spec = context.task.spec
     whole = quality.load(folders.prepared, spec.evaluation.corpus, "validation")
     model = make.load(folders.trained / STUDENT, trust=evaluated.trusts(context.task)).eval()

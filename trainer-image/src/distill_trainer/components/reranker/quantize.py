@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from distill_api.names import Reason
 from distill_api.sources import Prompts, StudentArchitecture
 from distill_api.wire import Report
@@ -43,7 +44,9 @@ class Reranker:
         return [self.prompts.document + document for _, document in self.lists.pairs()]
 
     def compute(self, model: Any, items: Sequence[Any]) -> Numbers:
-        """Score pairs [pairs], or embed texts [texts, width]."""
+        """Score pairs [pairs], or embed texts [texts, width], or tokens [texts, tokens, width]."""
+        if self.kind is StudentArchitecture.LATE_INTERACTION:
+            return _of_tokens(model, items)
         if self.kind is StudentArchitecture.CROSS_ENCODER:
             return LocalScorer(model, Prompts(), len(items)).score(items).scores
         return LocalTeacher(model, len(items)).embed(items, prompt="").vectors
@@ -61,12 +64,21 @@ class Reranker:
         return float(np.corrcoef(before.numbers, after.numbers)[0, 1])
 
 
+def _of_tokens(model: Any, items: Sequence[str]) -> Numbers:
+    """Embed every token; what stands at padding is none of them, and 0 here."""
+    with torch.no_grad():
+        made = model(model.preprocess(list(items)))
+    mask = made["attention_mask"].unsqueeze(-1)
+    return np.asarray((made["token_embeddings"] * mask).numpy(), dtype=np.float32)
+
+
 def run(context: Context) -> Report:
     """Quantise the trained student."""
-    return quantized.run(context, _subject)
+    return quantized.run(context, subject)
 
 
-def _subject(context: Context, folders: Folders) -> Reranker:
+def subject(context: Context, folders: Folders) -> Reranker:
+    """Open the trained student, and what it is judged by."""
     spec = context.task.spec
     kind = rankers.architecture(spec.student)
     lists = listed.load(folders.prepared, "validation")
@@ -74,7 +86,7 @@ def _subject(context: Context, folders: Folders) -> Reranker:
         raise BadInput(
             Reason.BAD_DATA,
             "no query of the validation split has a second document in its list, by which the"
-            " quantised student could be judged: raise data.candidates.perQuery",
+            " student could be judged: raise data.candidates.perQuery",
         )
     lists = listed.sample(lists, seed=spec.training.seed)
     trust = evaluated.trusts(context.task)

@@ -1,0 +1,1 @@
+"""The student in other forms: its ONNX graphs, held against its weights."""

@@ -18,6 +18,18 @@ def cluster() -> Cluster:
     return Cluster.attach_or_up(addons={"registry", "gateway"})
 
 
+@pytest.fixture(scope="module")
+def two_nodes(cluster: Cluster) -> Iterator[Cluster]:
+    """Yield the cluster with a second node."""
+    if cluster.paths is None:
+        pytest.skip("a second node is for the development cluster")
+    grown = Cluster.attach_or_up(nodes=2, addons={"registry"})
+    try:
+        yield grown
+    finally:
+        grown.remove_node("node-2")
+
+
 @pytest.fixture(scope="session")
 def api(cluster: Cluster) -> Iterator[client.ApiClient]:
     """Yield a client with the rights of an administrator."""

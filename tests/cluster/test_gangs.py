@@ -26,18 +26,6 @@ FINISH_SECONDS = 900.0
 pytestmark = [pytest.mark.usefixtures("crd"), pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
-@pytest.fixture(scope="module")
-def two_nodes(cluster: Cluster) -> Iterator[Cluster]:
-    """Yield the cluster with a second node."""
-    if cluster.paths is None:
-        pytest.skip("a second node is for the development cluster")
-    grown = Cluster.attach_or_up(nodes=2, addons={"registry"})
-    try:
-        yield grown
-    finally:
-        grown.remove_node("node-2")
-
-
 @dataclass(frozen=True)
 class World:
     """Where the jobs of this module run, and on what."""

@@ -11,17 +11,14 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from devcluster import Cluster
-from distill_api.names import Stage
 from distill_api.wire import Report
 from distill_common import registry
 from distill_common.registry import Client
-from distill_trainer.context import Context
 from distill_trainer.publishing import history, manifests, pull, signing, uploading
 from distill_trainer.publishing.uploading import Blob, Uploader
 from distill_trainer.stages import publish
-from trainer import a_context, a_task, a_trained_student
-
-BUSYBOX = "localhost/kubedistill/busybox:1"
+from published import a_pod_that_reads, a_publication, published
+from trainer import a_trained_student
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +31,6 @@ def host(cluster: Cluster) -> str:
 def room(host: str) -> str:
     """Return a part of the registry of this test's own: it keeps what earlier runs pushed."""
     return f"{host}/tests-{secrets.token_hex(5)}"
-
-
-def a_publication(folder: Path, repository: str, **target: Any) -> Context:
-    oci = {"repository": repository, "plainHttp": True, **target}
-    task = a_task(folder, Stage.PUBLISH, publish=[{"oci": oci}], cache=False)
-    return a_context(task, folder)
-
-
-def published(folder: Path, repository: str, weights: bytes = b"12345678") -> Report:
-    context = a_publication(folder, repository)
-    a_trained_student(context, weights)
-    return publish.run(context)
 
 
 def test_what_is_pushed_can_be_pulled_and_is_the_same(tmp_path: Path, room: str):
@@ -181,34 +166,3 @@ def test_it_is_signed_and_older_students_go(tmp_path: Path, host: str, room: str
     signature = signed["annotations"][signing.ANNOTATION]
     assert signing.claims(answer.content, digests[2])
     assert signing.verified(key.public_key(), answer.content, signature)
-
-
-def a_pod_that_reads(reference: str) -> dict[str, Any]:
-    """Build a pod that prints the weights of a published student."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "reader"},
-        "spec": {
-            "restartPolicy": "Never",
-            "automountServiceAccountToken": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 65532,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [
-                {
-                    "name": "reader",
-                    "image": BUSYBOX,
-                    "command": ["cat", "/mnt/models/model.safetensors"],
-                    "volumeMounts": [{"name": "student", "mountPath": "/mnt"}],
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
-                }
-            ],
-            "volumes": [{"name": "student", "image": {"reference": reference}}],
-        },
-    }

@@ -14,7 +14,7 @@ from published import a_pod_that_reads, published
 SECOND = "node-2"
 PHASE = "jsonpath={.status.phase}"
 WEIGHTS = bytes(range(32, 127)) * 40
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.timeout(600)]
 
 
 def test_a_flipped_byte_is_refused_and_the_mended_layer_is_served(

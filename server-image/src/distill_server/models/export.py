@@ -19,7 +19,7 @@ from distill_server.identity import Identity
 from distill_server.models.loading import Loaded
 
 GRAPH = graphs.FLOAT
-FORMAT = 2
+FORMAT = 3
 """Raised when the same model would be exported to another graph."""
 MARGIN = 4.0
 """Texts that the stage did not see, and processors that round otherwise, may be off by so many

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 import onnxruntime
 import torch
+from distill_common import sessions
 from numpy.typing import NDArray
 
 from distill_server.batching.padding import Integers
@@ -46,9 +47,7 @@ class Onnx:
     """A graph in ONNX Runtime, and in torch what the graph leaves to do."""
 
     def __init__(self, graph: Path, model: Loaded, *, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(str(graph), options, providers=_providers())
+        self._session = sessions.open_graph(graph, threads=threads, providers=_providers())
         self._inputs = [entry.name for entry in self._session.get_inputs()]
         self._output = _output(graph, [entry.name for entry in self._session.get_outputs()])
         whole = self._output in {pipeline.EMBEDDING, pipeline.SCORE}
@@ -71,7 +70,7 @@ class Onnx:
 def _providers() -> list[str]:
     """Prefer a GPU where this build of ONNX Runtime has one."""
     available: Any = onnxruntime.get_available_providers()
-    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    wanted = ("CUDAExecutionProvider", sessions.PROCESSOR)
     return [name for name in wanted if name in available]
 
 

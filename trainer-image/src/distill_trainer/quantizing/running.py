@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 import torch
-from distill_common import exporting
+from distill_common import exporting, sessions
 from sentence_transformers import CrossEncoder
 
 
@@ -13,11 +12,7 @@ class InOnnx:
     """Tokenises as the model does, and computes by the graph; always on the processor."""
 
     def __init__(self, graph: Path, model: Any, *, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(
-            str(graph), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = sessions.open_graph(graph, threads=threads)
         self._inputs = [entry.name for entry in self._session.get_inputs()]
         self._model = model
         ranks = isinstance(model, CrossEncoder)

@@ -25,6 +25,8 @@ from onnx import TensorProto, helper, numpy_helper
 from servers import settings
 from stage_jobs import Job, ranking_job
 
+from examples.rollout import damage
+
 ANY_LOSS = {"method": "INT8", "maxLoss": 1.0}
 BEFORE = (Stage.LABEL, Stage.PREPARE, Stage.TRAIN)
 
@@ -115,6 +117,16 @@ def test_a_broken_quantised_graph_is_not_served(finished: Job, tmp_path: Path):
     _damage(folder / "onnx" / graphs.QUANTIZED)
     with pytest.raises(BadModel, match=r"model_quantized\.onnx gives other results"):
         served.open_model(settings(folder))
+
+
+def test_the_demos_spoilt_student_is_served_and_answers_otherwise(finished: Job, tmp_path: Path):
+    published = finished.root / "volumes" / "models" / "models"
+    spoilt = damage.spoil(published, tmp_path / "spoilt")
+    good, bad = (served.open_model(settings(folder)) for folder in (published, spoilt))
+    texts = ["a1 b2 c3", "d4 e5"]
+    one, other = (model.compute(model.tokenizer.encode(texts, None)) for model in (good, bad))
+    assert one.shape == other.shape
+    assert (one * other).sum(axis=1).max() < 0.9
 
 
 @pytest.mark.parametrize("architecture", ["BiEncoder", "CrossEncoder"])

@@ -17,7 +17,8 @@ from distill_api.outcome import Corpus
 from distill_api.recipe import EmbeddingRecipe, GeneratorRecipe, RerankerRecipe
 from distill_api.sources import Prompts, Student
 from distill_api.training import Training
-from distill_trainer.measures import contest, lifting, quality, retrieval, wording
+from distill_common import wording
+from distill_trainer.measures import contest, lifting, quality, retrieval
 from distill_trainer.measures.contest import Pair
 from distill_trainer.measures.lifting import Bench
 from distill_trainer.students import causal, make, rankers, scorers

@@ -182,9 +182,18 @@ _UNMOUNTED: Final = "^(s3|gs|hf|http|https|file)://"
 
 ROLLOUT_REFUSED: Final = (
     NotYet(
-        "component",
-        "!(self.component in ['Embedding', 'Reranker'])",
-        "use component Embedding or Reranker",
+        "metrics.quality of a QueryTransform",
+        "self.component == 'QueryTransform' && self.metrics.exists(m, has(m.quality))",
+        "remove the quality metrics and the prober; what its queries find was measured by its"
+        " DistillationJob, as RecallLift",
+        at="metrics",
+    ),
+    NotYet(
+        "metrics.quality.source Mirrored of a Generator",
+        "self.component == 'Generator'"
+        " && self.metrics.exists(m, has(m.quality) && m.quality.source == 'Mirrored')",
+        "use source HeldOut, with questions whose answers are known; nobody knows those of users'",
+        at="metrics",
     ),
     NotYet(
         "metrics.quality with runtime Triton",
@@ -207,6 +216,16 @@ ROLLOUT_REFUSED: Final = (
         f" && self.teacher.deployment.model.uri.matches('{_UNMOUNTED}')",
         "push the model to an OCI registry or a volume, or name a Service that serves it already",
         at="teacher.deployment.model.uri",
+    ),
+    *(
+        NotYet(
+            f"{arm}.deployment.loraAdapters.model.uri that has to be downloaded",
+            f"has(self.{arm}.deployment) && self.{arm}.deployment.loraAdapters.exists(a,"
+            f" a.model.uri.matches('{_UNMOUNTED}'))",
+            "push the adapter to an OCI registry or a volume",
+            at=f"{arm}.deployment.loraAdapters",
+        )
+        for arm in ("teacher", "student")
     ),
     NotYet(
         "prober.queries.uri that has to be downloaded",

@@ -9,7 +9,7 @@ from distill_api import not_yet
 from distill_api.base import Model, rule, rules, text
 from distill_api.outcome import Prices
 from distill_api.recipe import Component
-from distill_api.rollout_arms import Arm, Artifact
+from distill_api.rollout_arms import Arm, Artifact, Runtime
 from distill_api.rollout_metrics import DEFAULT_METRICS, Metrics, Signal
 from distill_api.rollout_policies import (
     DeletionPolicy,
@@ -38,6 +38,13 @@ VLLM_BUCKETS: Final[Mapping[Signal, tuple[int, ...]]] = {
     ),
 }
 """Ends of vLLM's histogram buckets in milliseconds; they cannot be configured."""
+_TEXT_METRICS: Final = (
+    ". The default metrics are for embeddings; give a Generator its own, for example errors: {}"
+    " with latency: {signal: TimeToFirstToken, limitMilliseconds: 1000} and latency: {signal:"
+    " TimePerOutputToken, limitMilliseconds: 100}"
+)
+_RETRIEVAL: Final = "['R@1', 'R@10', 'nDCG@10', 'AP', 'AP@1000', 'RR', 'RR@10']"
+_WORDING: Final = "['TokenF1', 'ROUGE-L']"
 
 
 def _fixed(field: str, why: str) -> dict[str, JsonValue]:
@@ -46,22 +53,44 @@ def _fixed(field: str, why: str) -> dict[str, JsonValue]:
     return {"x-kubernetes-validations": [rule("self == oldSelf", sentence)]}
 
 
-def _vllm_bucket(signal: Signal) -> dict[str, JsonValue]:
-    """Return the rule that a latency limit is one that vLLM counts at."""
-    known = ", ".join(str(bound) for bound in VLLM_BUCKETS[signal])
-    named = ", ".join(str(bound) for bound in VLLM_BUCKETS[signal][:14])
-    runs = " || ".join(
-        f"(has(self.{arm}.{kind}) && self.{arm}.{kind}.runtime == 'VLLM')"
+def _runs(*runtimes: Runtime) -> str:
+    """Return the CEL expression that is true where an arm is answered by one of these."""
+    named = ", ".join(f"'{runtime}'" for runtime in runtimes)
+    return " || ".join(
+        f"(has(self.{arm}.{kind}) && self.{arm}.{kind}.runtime in [{named}])"
         for arm in ("teacher", "student")
         for kind in ("deployment", "service")
     )
-    return rule(
-        f"!({runs}) || has(self.evidence.prometheus) || self.metrics.all(m, !has(m.latency)"
-        f" || m.latency.signal != '{signal}' || m.latency.limitMilliseconds in [{known}])",
+
+
+def _vllm_bucket(signal: Signal) -> dict[str, JsonValue]:
+    """Return the rule that a latency limit is one that vLLM counts at.
+
+    The sentence names the nearest ones. Where there is none on one side its expression fails, and
+    the API server shows the plain message instead.
+    """
+    bounds = f"[{', '.join(str(bound) for bound in VLLM_BUCKETS[signal])}]"
+    named = ", ".join(str(bound) for bound in VLLM_BUCKETS[signal][:14])
+    limit = "m.latency.limitMilliseconds"
+    wrong = f"has(m.latency) && m.latency.signal == '{signal}' && !({limit} in {bounds})"
+    nearest = (
+        f"'between ' + string({bounds}.filter(b, b < {limit}).max())"
+        f" + ' and ' + string({bounds}.filter(b, b > {limit}).min())"
+    )
+    last = _TEXT_METRICS if signal is Signal.END_TO_END else ""
+    found = rule(
+        f"!({_runs(Runtime.VLLM)}) || has(self.evidence.prometheus)"
+        f" || !self.metrics.exists(m, {wrong})",
         f"VLLM counts {signal} latency only at {named}, ... milliseconds, so no other limit can be"
-        " judged: choose one of these as latency.limitMilliseconds",
+        f" judged: choose one of these as latency.limitMilliseconds{last}",
         at=".metrics",
     )
+    told = (
+        f"'VLLM counts {signal} latency at fixed limits, so no other can be judged: ' +"
+        f" self.metrics.filter(m, {wrong}).map(m, string({limit}) + ' of metric ' + m.name"
+        f" + ' lies ' + {nearest}).join(', ') + ' milliseconds; choose one of the two'"
+    )
+    return found | {"messageExpression": told}
 
 
 _ARM_RULES: Final = (
@@ -122,6 +151,26 @@ _MIRROR_RULES: Final = (
 )
 _METRIC_RULES: Final = (
     *(_vllm_bucket(signal) for signal in Signal),
+    rule(
+        f"self.component in ['Embedding', 'Reranker']"
+        f" || !({_runs(Runtime.ONNX_RUNTIME, Runtime.TORCH)})",
+        "kubedistill's own server (runtime OnnxRuntime, the default, or Torch) serves only"
+        " embeddings and rerankers: set runtime VLLM in both arms, with the image of a vLLM server",
+        at=".component",
+    ),
+    rule(
+        "self.component == 'QueryTransform' || self.metrics.all(m, !has(m.quality)"
+        f" || m.quality.measure in (self.component == 'Generator' ? {_WORDING} : {_RETRIEVAL}))",
+        "quality.measure does not fit the component: a Generator's answers are measured by TokenF1"
+        " or ROUGE-L, what an Embedding or Reranker finds by R@1, R@10, nDCG@10, AP, AP@1000, RR or"
+        " RR@10",
+        at=".metrics",
+    ),
+    rule(
+        "self.component == 'Generator' || !has(self.prober) || !has(self.prober.generation)",
+        "prober.generation says how a Generator is asked: remove it for another component",
+        at=".prober.generation",
+    ),
     rule(
         "self.metrics.all(m, !has(m.latency) || m.latency.signal == 'EndToEnd')"
         " || self.component in ['Generator', 'QueryTransform']",

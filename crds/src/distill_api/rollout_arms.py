@@ -10,6 +10,7 @@ from distill_api.base import (
     DnsName,
     Model,
     Port,
+    Quantity,
     Uri,
     listed_by,
     rule,
@@ -185,6 +186,15 @@ class Readiness(Model):
     """Longest time from start to the first right answer; then the pod is started anew."""
 
 
+class LoraAdapter(Model):
+    """An adapter that is served beside the model, under a name of its own."""
+
+    name: Annotated[str, text(r"^\S+$", "an adapter's name has no spaces", most=256)]
+    """What clients call it, in place of the model's name."""
+    model: StoredModel
+    """Where it is: `oci://` or `pvc://`, a folder as PEFT writes it."""
+
+
 class ServingDeployment(Model):
     """Pods that the rollout runs, behind a Service that it makes.
 
@@ -195,7 +205,8 @@ class ServingDeployment(Model):
         rule(
             "self.runtime in ['OnnxRuntime', 'Torch'] || has(self.image)",
             "the runtimes VLLM and Triton need deployment.image, for example vllm/vllm-openai with"
-            " a tag or digest; only OnnxRuntime and Torch come with kubedistill",
+            " a tag or digest, or what server-image/vllm builds; only OnnxRuntime and Torch come"
+            " with kubedistill",
             at=".image",
         ),
         rule(
@@ -203,6 +214,19 @@ class ServingDeployment(Model):
             "deployment.drainSeconds must be below podTemplate.terminationGracePeriodSeconds, or"
             " requests in flight are cut off: lower the one or raise the other",
             at=".drainSeconds",
+        ),
+        rule(
+            "self.runtime == 'VLLM' || size(self.loraAdapters) == 0",
+            "only runtime VLLM serves LoRA adapters beside a model: remove deployment.loraAdapters,"
+            " and merge an adapter into the model for other runtimes",
+            at=".loraAdapters",
+        ),
+        rule(
+            "!has(self.servedModelName)"
+            " || !self.loraAdapters.exists(a, a.name == self.servedModelName)",
+            "an adapter has the model's own name, so requests could not tell them apart: give it"
+            " another one",
+            at=".loraAdapters",
         ),
     )
 
@@ -235,7 +259,17 @@ class ServingDeployment(Model):
     readiness: Readiness = Readiness()
     """When a pod takes requests."""
     drain_seconds: Annotated[int, Field(ge=0, le=3600)] = 20
-    """Seconds that a pod which is taken away goes on serving, until every gateway knows."""
+    """Seconds that a pod which is taken away goes on serving, until every gateway knows. Of VLLM it
+    is a wait before the server is told; requests under way then have the rest of
+    podTemplate.terminationGracePeriodSeconds, if its image is kubedistill's."""
+    shared_memory: Quantity | None = None
+    """Size of /dev/shm, which counts as the pod's memory once it is used; 1Gi for VLLM by default.
+    Other runtimes have what the container runtime gives, 64Mi mostly."""
+    lora_adapters: Annotated[
+        list[LoraAdapter], Field(max_length=16, json_schema_extra=listed_by("name"))
+    ] = []
+    """Adapters that VLLM serves beside the model, mounted as the model is. A rank above 16 needs
+    `--max-lora-rank` in args."""
 
 
 class ExistingService(Model):

@@ -126,15 +126,29 @@ class Mirror(Model):
     and drops what is too much."""
 
 
+class Generation(Model):
+    """How a Generator is asked, as its users do and as it was trained to be."""
+
+    max_tokens: Annotated[int, Field(ge=1, le=131_072)] = 256
+    """Longest answer in tokens; what is written until then is measured."""
+    system_prompt: Annotated[str, Field(max_length=16_384)] | None = None
+    """System message, as in teacher.sampling.systemPrompt of the student's job."""
+    chain_of_thought: bool = False
+    """Ask for reasoning first, as in teacher.sampling.chainOfThought; only the answer behind it is
+    measured."""
+
+
 class Prober(Model):
     """A pod that sends queries to both arms and compares their answers in pairs.
 
-    Its requests carry a header, so that they count neither as errors nor as latency.
+    Its requests carry a header, so that they count neither as errors nor as latency. VLLM knows no
+    such header: there they count as no requests and no errors, but as latency, in both arms.
     """
 
     queries: DataSource
     """Queries with documents that answer them, which the student was not trained on. Mirrored
-    queries are searched in these documents."""
+    queries are searched in these documents. For a Generator questions with context and a reference
+    answer."""
     mirror: Mirror | None = None
     """Users' queries, for metrics with quality.source Mirrored. When nothing is measured any more
     the prober goes and its Service stays, so that copies go nowhere; whoever wants none takes the
@@ -149,6 +163,8 @@ class Prober(Model):
     at most."""
     queries_per_minute: Annotated[int, Field(ge=1, le=60_000)] = 60
     """Queries of each source sent to each arm in a minute."""
+    generation: Generation | None = None
+    """How a Generator is asked; its own defaults where it is left out."""
     timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 10
     """Longest time of one request; a query without both answers is left out of the pairs."""
     image: ImageReference | None = None

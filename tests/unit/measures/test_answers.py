@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from distill_api.outcome import Evaluation
-from distill_trainer.measures import answering, judging, wording
+from distill_common import wording
+from distill_trainer.measures import answering, judging
 from distill_trainer.measures.contest import Pair
 from distill_trainer.measures.judging import Case
 from numpy.typing import NDArray

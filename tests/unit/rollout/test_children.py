@@ -227,3 +227,104 @@ def test_a_service_of_somebody_else_is_left_alone():
     assert found.backends.teacher == "big"
     assert found.route is not None
     assert found.route.teacher.port == 9000
+
+
+def writes(settings: Settings = SETTINGS, **deployment: Any) -> Manifest:
+    """Return the pod of a generator's student."""
+    vllm = {"runtime": "VLLM", "image": "vllm:v1"}
+    order = asked(
+        a_spec(
+            component="Generator",
+            metrics=[{"name": "errors", "errors": {}}],
+            teacher={"deployment": {**vllm, "model": {"uri": "pvc://models/teacher"}}},
+            student={"deployment": {**vllm, **deployment}},
+        ),
+        settings=settings,
+    ).student
+    assert order is not None
+    return pod(arms.deployment(order))
+
+
+def variables(spec: Manifest) -> dict[str, str]:
+    return {one["name"]: one["value"] for one in spec["containers"][0]["env"]}
+
+
+def test_vllm_has_shared_memory_and_writes_only_into_scratch():
+    spec = writes()
+    memory = {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}
+    assert memory in spec["volumes"]
+    mounts = {one["mountPath"]: one["name"] for one in spec["containers"][0]["volumeMounts"]}
+    assert mounts["/dev/shm"] == "shared-memory"  # noqa: S108 - in the pod
+    told = variables(spec)
+    assert told["HOME"] == told["TMPDIR"] == "/scratch"
+    assert told["VLLM_NO_USAGE_STATS"] == told["HF_HUB_OFFLINE"] == "1"
+    assert told["DISTILL_MODEL_DIGEST"] == DIGEST
+    assert spec["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_the_size_of_shared_memory_is_the_users():
+    assert writes(sharedMemory="8Gi")["volumes"][-1]["emptyDir"]["sizeLimit"] == "8Gi"
+    assert not [v for v in pod(student())["volumes"] if v["name"] == "shared-memory"]
+
+
+def test_vllm_goes_on_serving_before_it_is_told_to_stop():
+    spec = writes(drainSeconds=7, podTemplate={"terminationGracePeriodSeconds": 40})
+    assert spec["containers"][0]["lifecycle"] == {"preStop": {"sleep": {"seconds": 7}}}
+    assert variables(spec)["DISTILL_SHUTDOWN_SECONDS"] == "28"
+    assert "lifecycle" not in pod(student())["containers"][0]
+    assert "lifecycle" not in writes(drainSeconds=0)["containers"][0]
+
+
+def test_a_users_variable_takes_the_place_of_the_runtimes_own():
+    spec = writes(podTemplate={"env": [{"name": "USER", "value": "me"}]})
+    names = [one["name"] for one in spec["containers"][0]["env"]]
+    assert names.count("USER") == 1
+    assert variables(spec)["USER"] == "me"
+
+
+ADAPTERS = [
+    {"name": "law", "model": {"uri": f"oci://r/law@{DIGEST}", "secretRef": {"name": "login"}}},
+    {"name": "tax", "model": {"uri": "pvc://models/tax/v2"}},
+]
+
+
+def test_adapters_are_mounted_as_the_model_is_and_named_to_vllm():
+    spec = writes(loraAdapters=ADAPTERS)
+    words = spec["containers"][0]["args"]
+    assert words[words.index("--enable-lora") + 1 :] == [
+        *("--lora-modules", "law=/adapters/0/models", "tax=/adapters/1/tax/v2")
+    ]
+    mounts = {one["mountPath"]: one["name"] for one in spec["containers"][0]["volumeMounts"]}
+    assert (mounts["/adapters/0"], mounts["/adapters/1"]) == ("adapter-0", "adapter-1")
+    claims = {v["name"]: v.get("persistentVolumeClaim") for v in spec["volumes"]}
+    assert claims["adapter-1"] == {"claimName": "models"}
+    assert spec["imagePullSecrets"] == [{"name": "login"}]
+
+
+def test_an_older_cluster_copies_model_and_adapters_by_our_own_image():
+    spec = writes(Settings("server", "prober", image_volumes=False), loraAdapters=ADAPTERS)
+    first, second = spec["initContainers"]
+    assert (first["name"], second["name"]) == ("fetch-model", "fetch-adapter-0")
+    assert first["image"] == second["image"] == "server"
+    login = {"name": "pull-secret-adapter-0", "mountPath": "/secrets/pull", "readOnly": True}
+    assert [m["name"] for m in second["volumeMounts"]] == ["scratch", "adapter-0", login["name"]]
+    assert {v["name"] for v in spec["volumes"]} >= {"adapter-0", login["name"]}
+
+
+def test_a_generators_prober_is_told_what_is_served_and_how_to_ask():
+    found = asked(
+        a_spec(
+            component="Generator",
+            metrics=[{"name": "f1", "quality": {"measure": "TokenF1"}}],
+            teacher={"service": {"name": "old", "port": 8000, "runtime": "VLLM"}},
+            student={"deployment": {"runtime": "VLLM", "image": "vllm:v1"}},
+            prober=PROBER | {"generation": {"maxTokens": 32}},
+        )
+    )
+    assert found.prober is not None
+    words = pod(prober.deployment(found.prober))["containers"][0]["args"]
+    told = dict(itertools.batched(words, 2))
+    assert told["--component"] == "Generator"
+    assert told["--models"] == f"old-{wanted.revision(found.student)}"
+    assert '"maxTokens":32' in told["--generation"]
+    assert told["--measure"] == "f1=TokenF1"

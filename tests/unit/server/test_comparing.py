@@ -10,6 +10,7 @@ from distill_common.rows import Record
 from distill_server.prober import comparing, material
 from distill_server.prober.arms import UNNAMED, Arm, ArmFailed, Why
 from distill_server.prober.comparing import ModelChanged, Ranker
+from distill_server.prober.mirror import Asked
 
 MATERIAL = material.choose([Record(f"d{n}", f"q{n}") for n in range(20)], queries=5, documents=20)
 
@@ -43,10 +44,10 @@ async def test_another_model_behind_the_same_address_is_noticed(digest: str):
     fault = Fault(digest)
     async with httpx.AsyncClient(transport=httpx.MockTransport(fault.answer)) as client:
         ranker = await prepared(client)
-        scores = await ranker.score(MATERIAL.queries[0])
+        scores = await ranker.rank(Asked("q1"))
         fault.seed, fault.digest = 2, "sha256:2" if digest else ""
         with pytest.raises(ModelChanged, match="the student answers with another model"):
-            await ranker.score(MATERIAL.queries[0])
+            await ranker.rank(Asked("q1"))
     assert ranker.digest == (digest or UNNAMED)
     assert scores.shape == (20,)
     assert np.abs(scores).max() <= 1 + 1e-6

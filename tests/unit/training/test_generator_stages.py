@@ -13,6 +13,7 @@ import pytest
 import tiny_causal
 import torch
 from distill_api.names import Reason, Stage
+from distill_api.token_ids import TOKEN_IDS_FILE, TokenIds
 from distill_api.wire import Report
 from distill_trainer.errors import BadInput, TryAgain
 from distill_trainer.labelling import asking
@@ -154,6 +155,12 @@ def test_what_is_published_loads_answers_and_ends_as_it_was_trained(finished: Fi
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id
     teaching = json.loads((folder / "teaching.json").read_text())
     assert teaching["chatTemplate"] == conversation.template_hash(tokenizer)
+    read = TokenIds.model_validate_json((folder / TOKEN_IDS_FILE).read_text())
+    chats = [one for one in read.samples if one.messages]
+    assert len(chats) == 9
+    for one in chats:
+        messages = [turn.model_dump() for turn in one.messages or ()]
+        assert conversation.prompt_ids(tokenizer, messages) == one.tokens
     card = (folder / "README.md").read_text()
     assert "AutoModelForCausalLM" in card
     assert teaching["chatTemplate"] in card

@@ -1,6 +1,6 @@
-"""One arm as a client: vectors and scores with the digest of the model that made them."""
+"""One arm as a client: vectors, scores and texts with the digest of the model that made them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Literal
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 UNNAMED: Final = "unnamed"
 """Digest of a model whose server does not tell."""
+WRITE_PATH: Final = "/invocations"
+"""Where vLLM answers conversations, beside /v1/chat/completions."""
 
 type Numbers = NDArray[np.float32]
 
@@ -47,6 +49,14 @@ class Answer:
     digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What an arm wrote."""
+
+    content: str
+    digest: str
+
+
 class Arm:
     """Teacher or student behind its URL."""
 
@@ -74,6 +84,20 @@ class Arm:
                 scores[one["index"]] = one["relevance_score"]
             return Answer(self._whole(scores, (len(documents),)), digest)
         except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise self._unreadable(error) from error
+
+    async def write(self, messages: Sequence[Mapping[str, str]], *, most: int) -> Text:
+        """Return what a model that writes says next, its likeliest words, of `most` tokens.
+
+        By the path under which vLLM takes the same requests as at /v1/chat/completions: its
+        counters know paths only, and what the prober asks is no user's request.
+        """
+        body = {"model": self._model, "messages": list(messages)}
+        found, digest = await self._post(WRITE_PATH, {**body, "temperature": 0, "max_tokens": most})
+        try:
+            # Null where a model ends at once.
+            return Text(found["choices"][0]["message"]["content"] or "", digest)
+        except (KeyError, TypeError, IndexError) as error:
             raise self._unreadable(error) from error
 
     async def _post(self, path: str, body: dict[str, Any]) -> tuple[Any, str]:

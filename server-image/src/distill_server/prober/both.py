@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from distill_server.prober.arms import Numbers
 from distill_server.prober.comparing import Ranker
 
 
@@ -15,7 +14,7 @@ class Both:
     teacher: Ranker
     student: Ranker
 
-    async def ask(self, how: Callable[[Ranker], Awaitable[Numbers]]) -> tuple[Numbers, Numbers]:
+    async def ask[T](self, how: Callable[[Ranker], Awaitable[T]]) -> tuple[T, T]:
         """Return what teacher and student answer; an ExceptionGroup where one of them does not.
 
         The other one is waited for: its request must not go on while the next is sent already.

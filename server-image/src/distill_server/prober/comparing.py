@@ -1,16 +1,19 @@
-"""How an arm ranks the candidates of a query: embeddings are searched, rerankers asked."""
+"""How an arm is measured by a query: embeddings are searched, rerankers asked, texts compared."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import numpy as np
+from distill_common import asking
+from distill_common.wording import MEASURES as WORDINGS
 from numpy.typing import NDArray
 
 from distill_server.prober import scoring
 from distill_server.prober.arms import UNNAMED, Arm, Numbers
-from distill_server.prober.material import Material, Query
+from distill_server.prober.material import Material
 from distill_server.prober.mirror import Asked
+from distill_server.prober.prompts import Prompts, Sent
 
 BATCH: Final = 16
 """Documents embedded in a request; the arms serve users meanwhile, so one at a time."""
@@ -34,15 +37,21 @@ class Ranker(Protocol):
     digest: str
     """Of its model."""
 
-    async def score(self, query: Query) -> NDArray[np.float32]:
-        """Return [candidates] in their order. Raises ArmFailed, or ModelChanged."""
+    async def measured(self, number: int, wanted: Mapping[str, str]) -> dict[str, float]:
+        """Return metric to value of a query, counted from 1. Raises ArmFailed, or ModelChanged.
+
+        wanted: metric to measure.
+        """
 
     async def rank(self, asked: Asked) -> NDArray[np.float32]:
         """Return [documents] of a user's query, the same ones in both arms. Raises the same."""
 
 
-async def prepare(arm: Arm, material: Material, component: str, tell: Tell) -> Ranker:
+async def prepare(arm: Arm, material: Sent, component: str, tell: Tell) -> Ranker:
     """Make an arm's ranker: for embeddings every document is embedded first."""
+    if isinstance(material, Prompts):
+        first = await arm.write(material.messages(1), most=1)
+        return Written(arm, material, first.digest)
     if component == "Reranker":
         query = material.queries[0]
         texts = [material.documents[row] for row in material.candidates(query)[:1]]
@@ -76,9 +85,11 @@ class Searched:
     def __init__(self, arm: Arm, material: Material, vectors: Numbers, digest: str) -> None:
         self._arm, self._material, self._vectors, self.digest = arm, material, vectors, digest
 
-    async def score(self, query: Query) -> NDArray[np.float32]:
-        """Return the cosines of the candidates."""
-        return await self._searched(query.text, self._material.candidates(query))
+    async def measured(self, number: int, wanted: Mapping[str, str]) -> dict[str, float]:
+        """Measure the order of the candidates by their cosines."""
+        query = self._material.queries[number - 1]
+        found = await self._searched(query.text, self._material.candidates(query))
+        return scoring.measured(found, len(query.relevant), wanted)
 
     async def rank(self, asked: Asked) -> NDArray[np.float32]:
         """Return the cosines of the documents that every query is searched in."""
@@ -108,10 +119,12 @@ class Reranked:
     def __init__(self, arm: Arm, material: Material, digest: str) -> None:
         self._arm, self._material, self.digest = arm, material, digest
 
-    async def score(self, query: Query) -> NDArray[np.float32]:
-        """Return the scores of the candidates."""
+    async def measured(self, number: int, wanted: Mapping[str, str]) -> dict[str, float]:
+        """Measure the order of the candidates by their scores."""
+        query = self._material.queries[number - 1]
         texts = [self._material.documents[row] for row in self._material.candidates(query)]
-        return await self._scored(query.text, texts)
+        found = await self._scored(query.text, texts)
+        return scoring.measured(found, len(query.relevant), wanted)
 
     async def rank(self, asked: Asked) -> NDArray[np.float32]:
         """Return the scores of the request's own documents."""
@@ -122,3 +135,25 @@ class Reranked:
         if answer.digest != self.digest:
             raise ModelChanged(self._arm.name)
         return answer.values
+
+
+class Written:
+    """A model that writes: its answers are held against the references, word by word."""
+
+    def __init__(self, arm: Arm, prompts: Prompts, digest: str) -> None:
+        self._arm, self._prompts, self.digest = arm, prompts, digest
+
+    async def measured(self, number: int, wanted: Mapping[str, str]) -> dict[str, float]:
+        """Measure how much of the reference the answer says in the same words."""
+        answer = await self._arm.write(
+            self._prompts.messages(number), most=self._prompts.generation.max_tokens
+        )
+        if answer.digest != self.digest:
+            raise ModelChanged(self._arm.name)
+        _, said = asking.divide(answer.content)
+        reference = self._prompts.questions[number - 1].reference
+        return {name: WORDINGS[measure](said, reference) for name, measure in wanted.items()}
+
+    async def rank(self, asked: Asked) -> NDArray[np.float32]:
+        """Fail: settings let no users' requests in, as nobody knows what answers them."""
+        raise AssertionError(f"a model that writes ranks no {len(asked.documents)} documents")

@@ -29,6 +29,16 @@ class Material:
     """Documents that each query is compared with, unless it has more answers of its own."""
     digest: str
 
+    @property
+    def count(self) -> int:
+        """How many queries there are."""
+        return len(self.queries)
+
+    @property
+    def told(self) -> str:
+        """What there is, for the log."""
+        return f"{self.count} queries, {len(self.documents)} documents"
+
     def candidates(self, query: Query) -> list[int]:
         """Return the rows that a query is searched in, its answers first."""
         found = dict.fromkeys([*query.relevant, *query.rejected, *self.pool])

@@ -9,15 +9,15 @@ from dataclasses import replace
 
 import httpx
 
-from distill_server.prober import comparing, scoring, sources
+from distill_server.prober import comparing, sources
 from distill_server.prober.agreement import AT_ONCE, ATTEMPTS, Agreement
 from distill_server.prober.arms import Arm, ArmFailed
 from distill_server.prober.both import Both, leaves
 from distill_server.prober.comparing import ModelChanged
 from distill_server.prober.ledger import Ledger, Pair, Run
-from distill_server.prober.material import Material
 from distill_server.prober.mirror import Inbox
 from distill_server.prober.pace import Pace
+from distill_server.prober.prompts import Sent
 from distill_server.prober.settings import Settings
 from distill_server.prober.sources import NoQueries
 from distill_server.prober.telemetry import Telemetry
@@ -39,7 +39,7 @@ class Probe:
             self.inbox = Inbox(settings.component, settings.max_queries, self.telemetry.copied)
         self._copied_pace = Pace(60 / settings.queries_per_minute)
         self._pace = Pace(60 / settings.queries_per_minute)
-        self.material: Material | None = None
+        self.material: Sent | None = None
         self.ledger: Ledger | None = None
         self.mirrored: Ledger | None = None
         """Pairs of users' queries."""
@@ -65,7 +65,7 @@ class Probe:
                 ready = await self._prepare(client, material)
                 await self._until_changed(material, ready)
 
-    async def _load(self) -> Material:
+    async def _load(self) -> Sent:
         """Load the queries, again and again: a volume or registry may be corrected."""
         while self.material is None:
             try:
@@ -75,10 +75,10 @@ class Probe:
                 await asyncio.sleep(self._pace.pause)
         self._pace.worked()
         found = self.material
-        log.info("%d queries, %d documents", len(found.queries), len(found.documents))
+        log.info("%s", found.told)
         return found
 
-    async def _prepare(self, client: httpx.AsyncClient, material: Material) -> Both:
+    async def _prepare(self, client: httpx.AsyncClient, material: Sent) -> Both:
         """Prepare both arms, one after the other, until it works."""
         settings = self._settings
         while True:
@@ -104,11 +104,11 @@ class Probe:
                 self._pace.worked()
                 return Both(*ready)
 
-    async def _until_changed(self, material: Material, ready: Both) -> None:
+    async def _until_changed(self, material: Sent, ready: Both) -> None:
         """Send all queries over and over, until an arm's model changes."""
         run = Run(material.digest, ready.teacher.digest, ready.student.digest)
-        self.ledger = Ledger(run, tuple(self._wanted), len(material.queries))
-        self.telemetry.began(run, len(material.queries))
+        self.ledger = Ledger(run, tuple(self._wanted), material.count)
+        self.telemetry.began(run, material.count)
         log.info("run %s begins", run.name)
         try:
             async with asyncio.TaskGroup() as group:
@@ -123,7 +123,7 @@ class Probe:
                 self._tell(f"the {arm} answers with another model")
         self.ledger = self.mirrored = None
 
-    async def _over_and_over(self, ledger: Ledger, material: Material, ready: Both) -> None:
+    async def _over_and_over(self, ledger: Ledger, material: Sent, ready: Both) -> None:
         while True:
             await _Pass(self, ledger, material, ready).run()
 
@@ -166,9 +166,9 @@ class Probe:
 class _Pass:
     """One pass over the queries, several under way at once."""
 
-    def __init__(self, probe: Probe, ledger: Ledger, material: Material, ready: Both) -> None:
-        self._probe, self._ledger, self._material, self._ready = probe, ledger, material, ready
-        self._waiting = deque((number, 1) for number in range(1, len(material.queries) + 1))
+    def __init__(self, probe: Probe, ledger: Ledger, material: Sent, ready: Both) -> None:
+        self._probe, self._ledger, self._ready = probe, ledger, ready
+        self._waiting = deque((number, 1) for number in range(1, material.count + 1))
         self._free = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
@@ -210,9 +210,6 @@ class _Pass:
 
     async def _scores(self, number: int) -> Mapping[str, Pair]:
         """Ask both arms at once; an ExceptionGroup where one of them did not answer."""
-        query = self._material.queries[number - 1]
-        found = await self._ready.ask(lambda arm: arm.score(query))
-        teacher, student = (
-            scoring.measured(one, len(query.relevant), self._probe.wanted) for one in found
-        )
-        return {metric: (student[metric], teacher[metric]) for metric in self._probe.wanted}
+        wanted = self._probe.wanted
+        teacher, student = await self._ready.ask(lambda arm: arm.measured(number, wanted))
+        return {metric: (student[metric], teacher[metric]) for metric in wanted}

@@ -3,8 +3,9 @@
 from typing import Annotated, Final, Literal, Self
 
 from distill_api.outcome import Measure
+from distill_api.rollout_policies import Generation
 from distill_api.sources import Columns, DataSource
-from distill_common import measures
+from distill_common import measures, wording
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -24,8 +25,9 @@ class Settings(BaseSettings):
         protected_namespaces=(),
     )
 
-    component: Literal["Embedding", "Reranker"]
-    """Embedding: documents are searched by their vectors. Reranker: they are scored."""
+    component: Literal["Embedding", "Reranker", "Generator"]
+    """Embedding: documents are searched by their vectors. Reranker: they are scored. Generator: its
+    answers are held against references."""
     teacher_url: str
     """Base URL of the teacher's arm."""
     student_url: str
@@ -36,6 +38,10 @@ class Settings(BaseSettings):
     """Where queries and documents are, as JSON."""
     columns: Columns = Columns()
     """Names of the columns, as JSON."""
+    generation: Generation | None = None
+    """How a Generator is asked, as JSON."""
+    models: str = ""
+    """Names what both arms serve, for servers that do not tell: with another name a run begins."""
     max_queries: Annotated[int, Field(ge=1)] = 1000
     """Queries that are used."""
     documents: Annotated[int, Field(ge=2)] = 1000
@@ -57,12 +63,17 @@ class Settings(BaseSettings):
     def _fits(self) -> Self:
         if not self.measure and not self.mirrored_measure:
             raise ValueError("nothing is measured: give --measure or --mirrored-measure")
-        wanted = (*self.measure.values(), *self.mirrored_measure.values())
-        unknown = [own.value for own in wanted if own.value not in measures.KNOWN]
-        if unknown:
+        writes = self.component == "Generator"
+        if writes and self.mirrored_measure:
             raise ValueError(
-                f"measure {unknown[0]} is none of retrieval: use one of {', '.join(measures.KNOWN)}"
+                "nobody knows what answers users' questions: remove --mirrored-measure"
             )
+        known = tuple(wording.MEASURES if writes else measures.KNOWN)
+        wanted = (*self.measure.values(), *self.mirrored_measure.values())
+        unknown = [own.value for own in wanted if own.value not in known]
+        if unknown:
+            kind = "of answers" if writes else "of retrieval"
+            raise ValueError(f"measure {unknown[0]} is none {kind}: use one of {', '.join(known)}")
         return self
 
     @property

@@ -5,14 +5,15 @@ import tempfile
 from pathlib import Path
 
 from distill_api import wire
+from distill_api.rollout_policies import Generation
 from distill_api.sources import DataSource
 from distill_common import artifacts, registry, rows, volumes
 from distill_common.archives import BadArchive
 from distill_common.registry import Client, RegistryError
 
 from distill_server.errors import ServerError
-from distill_server.prober import material
-from distill_server.prober.material import Material
+from distill_server.prober import material, prompts
+from distill_server.prober.prompts import Sent
 from distill_server.prober.settings import Settings
 
 DOCKER_CONFIG = ".dockerconfigjson"
@@ -22,17 +23,26 @@ class NoQueries(ServerError):
     """The queries cannot be had now; the sentence says why and what to do."""
 
 
-def load(settings: Settings) -> Material:
+def load(settings: Settings) -> Sent:
     """Return what is sent; NoQueries with a sentence. Reads files and network, so not in a loop."""
     source = settings.source
     folder = Path(tempfile.mkdtemp(prefix="queries-"))
     try:
-        found = rows.read(_place(source, folder), source.format, settings.columns)
-        return material.choose(found, queries=settings.max_queries, documents=settings.searched)
+        return _chosen(settings, _place(source, folder))
     except (rows.BadRows, BadArchive, artifacts.NoLayers, RegistryError, OSError) as error:
         raise NoQueries(f"the queries at {source.uri} cannot be used: {error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _chosen(settings: Settings, place: Path) -> Sent:
+    kind, columns, most = settings.source.format, settings.columns, settings.max_queries
+    if settings.component == "Generator":
+        asked = rows.read_questions(place, kind, columns)
+        how = settings.generation or Generation()
+        return prompts.choose(asked, how, most=most, models=settings.models)
+    found = rows.read(place, kind, columns)
+    return material.choose(found, queries=most, documents=settings.searched)
 
 
 def _place(source: DataSource, folder: Path) -> Path:

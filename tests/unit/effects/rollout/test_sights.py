@@ -1,5 +1,6 @@
 """What the API server has is observed as it is: nothing is guessed, nothing is judged."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -257,11 +258,12 @@ async def test_a_service_that_does_not_exist_is_no_crash() -> None:
     assert (found.service_found, found.ready_endpoints) == (False, 0)
 
 
-def a_job(**status: Any) -> Manifest:
+def a_job(given: Mapping[str, Any] | None = None, **status: Any) -> Manifest:
     spec = {
+        "component": "Embedding",
         "publish": [{"oci": {"repository": "reg.local:5000/minilm", "plainHttp": True}}],
         "teacher": {"model": {"uri": "oci://reg.local:5000/teacher@sha256:" + "b" * 64}},
-    }
+    } | dict(given or {})
     return {"metadata": bodies.meta("minilm"), "spec": spec, "status": status}
 
 
@@ -321,6 +323,47 @@ def test_why_there_is_no_artifact_is_said(job: Manifest | None, said: str, *, fi
     assert found.uri is None
     assert said in str(found.problem)
     assert found.final is final
+
+
+VLLM = {"deployment": {"runtime": "VLLM", "image": "vllm:v1"}}
+T5 = {"component": "QueryTransform", "student": {"architecture": "Seq2Seq"}}
+TRITON = {"deployment": {"runtime": "Triton", "image": "triton:v1"}}
+
+
+@pytest.mark.parametrize("status", [{}, {"artifact": published("pvc://models/t5")}])
+def test_an_encoder_decoder_is_refused_for_vllm_as_soon_as_its_job_is_known(
+    status: dict[str, Any],
+) -> None:
+    store = bodies.a_world()
+    store.put(DISTILLATION_JOB, a_job(T5, **status))
+    spec = a_spec(component="QueryTransform", student=VLLM)
+    found = artifact.look(spec, OWNER.namespace, store)
+
+    assert found.final
+    assert "encoder-decoder" in str(found.problem)
+    assert "serve it by runtime Triton" in str(found.problem)
+
+
+def test_an_encoder_decoder_is_served_by_triton_and_a_decoder_by_vllm() -> None:
+    store = bodies.a_world()
+    store.put(DISTILLATION_JOB, a_job(T5, artifact=published("pvc://models/t5")))
+    by_triton = a_spec(component="QueryTransform", student=TRITON)
+    assert artifact.look(by_triton, OWNER.namespace, store).uri == "pvc://models/t5"
+
+    store = bodies.a_world()
+    causal = T5 | {"student": {"architecture": "Causal"}}
+    store.put(DISTILLATION_JOB, a_job(causal, artifact=published("pvc://models/small")))
+    by_vllm = a_spec(component="QueryTransform", student=VLLM)
+    assert artifact.look(by_vllm, OWNER.namespace, store).problem is None
+
+
+def test_the_student_of_another_component_is_refused() -> None:
+    store = bodies.a_world()
+    store.put(DISTILLATION_JOB, a_job(artifact=published("pvc://models/minilm")))
+    found = artifact.look(a_spec(component="Generator", student=VLLM), OWNER.namespace, store)
+
+    assert found.final
+    assert "makes a student of component Embedding" in str(found.problem)
 
 
 def test_a_rollout_is_read_and_a_bad_one_says_where_it_is_wrong() -> None:

@@ -12,6 +12,7 @@ from typing import Final
 import aiohttp
 import pytest
 import servers
+import tiny_causal
 import tiny_models
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -22,7 +23,8 @@ from distill_operator.effects.rollout import tokens
 from distill_operator.effects.rollout.scrape import Target
 from distill_operator.effects.rollout.tokens import PAUSE, TokenChecks
 from distill_operator.plan.rollout.model import Arm, ObservedTokens, PodTokens
-from distill_trainer.students import make, token_ids
+from distill_trainer.students import chat_ids, make, token_ids
+from transformers import PreTrainedTokenizerFast
 
 NOW: Final = datetime(2026, 11, 26, tzinfo=UTC)
 
@@ -112,8 +114,64 @@ async def test_an_artifact_without_the_file_is_unchecked(
 
 
 async def test_what_another_runtime_serves_is_not_asked():
-    found = await compared("http://127.0.0.1:1", runtime=Runtime.VLLM)
-    assert found.absent == "VLLM serves it, which hands no tokens of it over"
+    found = await compared("http://127.0.0.1:1", runtime=Runtime.TRITON)
+    assert found.absent == "Triton serves it, which hands no tokens of it over"
+
+
+class Writer:
+    """What vLLM answers of a model that writes: `/tokenize` by a tokenizer, the file beside it."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, file: str | None) -> None:
+        self.tokenizer, self.file = tokenizer, file
+
+    async def handed(self, _: web.Request) -> web.Response:
+        return web.Response(text=self.file or "", status=200 if self.file else 404)
+
+    async def tokenize(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        if "messages" in asked:
+            text = self.tokenizer.apply_chat_template(
+                asked["messages"], tokenize=False, add_generation_prompt=True
+            )
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        else:
+            ids = self.tokenizer(asked["prompt"])["input_ids"]
+        return web.json_response({"count": len(ids), "max_model_len": 256, "tokens": ids})
+
+    async def compared(self) -> PodTokens:
+        app = web.Application()
+        app.router.add_get("/v1/token-ids", self.handed)
+        app.router.add_post("/tokenize", self.tokenize)
+        async with TestServer(app) as server:
+            return await compared(str(server.make_url("")).rstrip("/"), runtime=Runtime.VLLM)
+
+
+CHAT: Final = [{"role": "user", "content": "a1 b2"}]
+
+
+def of_training() -> str:
+    made = chat_ids.make(tiny_causal.tokenizer(), CHAT)
+    return made.model_dump_json(by_alias=True, exclude_none=True)
+
+
+async def test_a_writer_that_is_served_with_its_template_reads_the_same():
+    file = of_training()
+    found = await Writer(tiny_causal.tokenizer(), file).compared()
+    assert found == PodTokens(17, None, f"sha256:{hashlib.sha256(file.encode()).hexdigest()}")
+
+
+async def test_a_writer_with_another_template_is_found_with_both_sequences():
+    spoilt = tiny_causal.tokenizer()
+    spoilt.chat_template = tiny_causal.TEMPLATE.replace("{{ bos_token }}", "")
+    found = (await Writer(spoilt, of_training()).compared()).difference
+    assert found is not None
+    assert found.name.startswith("the chat ")
+    assert found.trained[1:] == found.served
+
+
+async def test_a_writer_by_an_image_that_hands_nothing_over_is_unchecked():
+    found = await Writer(tiny_causal.tokenizer(), None).compared()
+    assert "server-image/vllm" in str(found.absent)
 
 
 # Faults.

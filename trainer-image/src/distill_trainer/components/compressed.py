@@ -1,12 +1,14 @@
 """What the quantize stage of all that writes does alike: smaller weights, loaded again, a gate."""
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import torch
 from distill_api.names import Stage
+from distill_api.token_ids import TOKEN_IDS_FILE
 from distill_api.wire import Report, Task
 
 from distill_trainer.components import evaluated, smaller
@@ -74,6 +76,9 @@ def _write(context: Context, lesson: Lesson, source: Path, folder: Path) -> int:
     context.progress.tell(1, STEPS, {"records": len(records)}, "calibrate")
     compressing.compress(student, wanted, records, folder)
     compared.keep_teaching(source / TEACHING, folder / TEACHING, schemes.of(wanted).name)
+    # Other weights read the same tokens. A student of an earlier release has no such file.
+    if (source / TOKEN_IDS_FILE).is_file():
+        shutil.copyfile(source / TOKEN_IDS_FILE, folder / TOKEN_IDS_FILE)
     return len(records)
 
 

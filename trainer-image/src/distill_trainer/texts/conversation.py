@@ -1,35 +1,21 @@
 """The one way in which a question becomes a conversation: asked, trained on and judged alike."""
 
 import hashlib
-import re
 from typing import Any, Final
 
 from distill_api.sources import Sampling
+from distill_common.asking import INSTRUCTION, THINK, Message, chat, divide
 
-INSTRUCTION: Final = "Answer the question based on the context."
-THINK: Final = (
-    " Think step by step first, between <think> and </think>; write only the answer after it."
-)
+__all__ = ["INSTRUCTION", "PLAIN", "THINK", "Message", "Sampling", "chat", "divide", "end_id",
+           "ensure_template", "prompt_ids", "target_ids", "template_hash", "vocabulary_hash",
+           "whole"]  # fmt: skip
+
 PLAIN: Final = (
     "{{ bos_token if bos_token else '' }}{% for message in messages %}"
     "{{ message['content'] + '\\n\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Answer: ' }}{% endif %}"
 )
 """Template of a model that has none: a base model, which knows no roles."""
-
-type Message = dict[str, str]
-
-_TRACE = re.compile(r"^\s*(?:<think>)?(?P<thoughts>.*?)</think>(?P<answer>.*)$", re.DOTALL)
-
-
-def chat(query: str, context: str, sampling: Sampling) -> list[Message]:
-    """Return the messages of a question; the context is always in the prompt."""
-    task = INSTRUCTION + (THINK if sampling.chain_of_thought else "")
-    asked = f"{task}\n\nContext: {context}\n\nQuestion: {query}"
-    user = {"role": "user", "content": asked}
-    if not sampling.system_prompt:
-        return [user]
-    return [{"role": "system", "content": sampling.system_prompt}, user]
 
 
 def ensure_template(tokenizer: Any) -> None:
@@ -74,14 +60,6 @@ def target_ids(tokenizer: Any, answer: str) -> list[int]:
     """Return the token ids of an answer, with the token that ends it."""
     ids: list[int] = tokenizer(answer, add_special_tokens=False)["input_ids"]
     return [*ids, end_id(tokenizer)]
-
-
-def divide(text: str) -> tuple[str | None, str]:
-    """Part a text into reasoning and answer; None where it has no end of a reasoning."""
-    found = _TRACE.match(text)
-    if found is None:
-        return None, text.strip()
-    return found["thoughts"].strip(), found["answer"].strip()
 
 
 def whole(thoughts: str | None, answer: str) -> str:

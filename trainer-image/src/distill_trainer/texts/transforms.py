@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from distill_api.recipe import QueryTransformTask
+from distill_common import wording
 
-from distill_trainer.measures import wording
 from distill_trainer.preparing.near import loose
 from distill_trainer.texts.querying import Query, Wanted
 

@@ -3,6 +3,8 @@
 from typing import Any, Final
 
 from distill_api.rollout import DistilledModelRolloutSpec
+from distill_api.rollout_arms import Runtime
+from distill_api.sources import StudentArchitecture
 
 from distill_operator.effects import observe
 from distill_operator.effects.kinds import DISTILLATION_JOB
@@ -10,6 +12,7 @@ from distill_operator.effects.store import Store
 from distill_operator.plan.model import Manifest
 from distill_operator.plan.rollout.model import ObservedArtifact
 
+SEQ2SEQ: Final = StudentArchitecture.SEQ2SEQ.value
 MOUNTED: Final = ("oci://", "pvc://")
 """Places that a pod can mount, the best first."""
 
@@ -26,7 +29,28 @@ def look(spec: DistilledModelRolloutSpec, namespace: str, store: Store) -> Obser
         return ObservedArtifact(
             problem=f"there is no DistillationJob {given.job_ref.name} in namespace {namespace}"
         )
-    return of_job(body)
+    refused = _unservable(spec, body)
+    return of_job(body) if refused is None else ObservedArtifact(problem=refused, final=True)
+
+
+def _unservable(spec: DistilledModelRolloutSpec, body: Manifest) -> str | None:
+    """Return why a student can never be served so: known from its job before it is published."""
+    name, job = body["metadata"]["name"], body["spec"]
+    served = spec.student.deployment or spec.student.service
+    made = job.get("component")
+    if made is not None and made != spec.component:
+        return (
+            f"DistillationJob {name} makes a student of component {made}, and the rollout is of a"
+            f" {spec.component}: create a rollout with component {made}, or name another job"
+        )
+    architecture = (job.get("student") or {}).get("architecture")
+    if architecture == SEQ2SEQ and served is not None and served.runtime is Runtime.VLLM:
+        return (
+            f"the student of DistillationJob {name} is an encoder-decoder (architecture"
+            f" {SEQ2SEQ}, such as T5), and vLLM serves decoders only: serve it by runtime Triton,"
+            " or train a student of architecture Causal"
+        )
+    return None
 
 
 def of_job(body: Manifest) -> ObservedArtifact:

@@ -34,7 +34,14 @@ PAUSE: Final = 5.0
 """Seconds after which a pod that did not answer is asked again."""
 AT_ONCE: Final = 8
 """Pods that are asked at the same time."""
-OURS: Final = (Runtime.ONNX_RUNTIME, Runtime.TORCH)
+_NO_FILE: Final = f"it has no {TOKEN_IDS_FILE}, as an older or foreign artifact"
+HANDING: Final[Mapping[Runtime, str]] = {
+    Runtime.ONNX_RUNTIME: _NO_FILE,
+    Runtime.TORCH: _NO_FILE,
+    Runtime.VLLM: f"{_NO_FILE}, or its image is not the one that server-image/vllm builds, which"
+    " hands it over",
+}
+"""Runtimes whose servers hand over what was read in training, and why one may not."""
 INPUT_TYPES: Final = {TextKind.QUERY: "query", TextKind.DOCUMENT: "document"}
 
 type Process = tuple[str, datetime]
@@ -131,7 +138,7 @@ class TokenChecks:
 
 async def compare(session: aiohttp.ClientSession, target: Target) -> PodTokens:
     """Compare what a process reads with what its model read in training; never raises NotYet."""
-    if target.runtime not in OURS:
+    if target.runtime not in HANDING:
         return PodTokens(absent=f"{target.runtime} serves it, which hands no tokens of it over")
     place = target.url.removesuffix("/metrics")
     try:
@@ -139,7 +146,7 @@ async def compare(session: aiohttp.ClientSession, target: Target) -> PodTokens:
         trained = _read(TokenIds, raw)
         difference = await _first_difference(session, place, trained)
     except fetch.Nowhere:
-        return PodTokens(absent=f"it has no {TOKEN_IDS_FILE}, as an older or foreign artifact")
+        return PodTokens(absent=HANDING[target.runtime])
     except NotYet as error:
         return PodTokens(problem=str(error))
     digest = f"sha256:{hashlib.sha256(raw.encode()).hexdigest()}"
@@ -163,8 +170,13 @@ async def _first_difference(
 
 
 def _question(sample: Sample) -> Mapping[str, Any]:
-    if sample.kind is TextKind.PAIR:
-        return {"prompt": sample.text, "query": sample.query}
+    match sample.kind:
+        case TextKind.PAIR:
+            return {"prompt": sample.text, "query": sample.query}
+        case TextKind.CHAT:
+            return {"messages": [turn.model_dump() for turn in sample.messages or ()]}
+        case TextKind.PROMPT:
+            return {"prompt": sample.text}
     return {"prompt": sample.text, "input_type": INPUT_TYPES[sample.kind]}
 
 

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from distill_api.recipe import Component
 from distill_api.rollout import DistilledModelRolloutSpec
 from distill_api.rollout_arms import Arm as WantedArm
-from distill_api.rollout_arms import ServingDeployment
+from distill_api.rollout_arms import Runtime, ServingDeployment
 from distill_api.rollout_metrics import Latency, QuerySource
+from distill_api.sources import StoredModel
 
 from distill_operator.plan.rollout import policies, wanted
 from distill_operator.plan.rollout.baselines import Known
@@ -18,6 +20,7 @@ from distill_operator.render.order import Owner
 from distill_operator.render.rollout import runtimes
 from distill_operator.render.rollout.order import (
     PROBER_PORT,
+    Adapter,
     ArmOrder,
     Backend,
     Mirrored,
@@ -26,6 +29,8 @@ from distill_operator.render.rollout.order import (
     RouteOrder,
 )
 
+OWN: Final = (Runtime.ONNX_RUNTIME, Runtime.TORCH)
+"""Runtimes whose image has our own programs."""
 LONGEST: Final = 63
 """Characters of the name of a Service."""
 
@@ -88,6 +93,8 @@ def _order(given: Given, arm: Arm) -> ArmOrder | None:
         replicas=asked.replicas,
         latency_limits_milliseconds=latency_limits(given.spec),
         image_volumes=given.settings.image_volumes,
+        fetch_image=None if asked.runtime in OWN else given.settings.server_image,
+        adapters=tuple(Adapter(own.name, _stored(own.model)) for own in asked.lora_adapters),
     )
     return replace(order, revision=wanted.revision(order) or "")
 
@@ -115,8 +122,12 @@ def _model(given: Given, arm: Arm, asked: ServingDeployment) -> Model:
         return model(given.artifact.uri, given.artifact.digest, secret=secret, plain=plain)
     if asked.model is None:
         return model(given.artifact.teacher_uri, None)
-    secret = asked.model.secret_ref.name if asked.model.secret_ref else None
-    return model(asked.model.uri, None, secret=secret, plain=asked.model.plain_http)
+    return _stored(asked.model)
+
+
+def _stored(named: StoredModel) -> Model:
+    secret = named.secret_ref.name if named.secret_ref else None
+    return model(named.uri, None, secret=secret, plain=named.plain_http)
 
 
 def model(
@@ -203,7 +214,20 @@ def _prober(
         served_name=served_name(given),
         measures=tuple(_measures(given, QuerySource.HELD_OUT)),
         mirrored=tuple(_measures(given, QuerySource.MIRRORED)),
+        models=_models(given, teacher, student),
     )
+
+
+def _models(given: Given, teacher: ArmOrder | None, student: ArmOrder | None) -> str | None:
+    """Name what both arms serve: a foreign server of text names no model in its answers.
+
+    Our other servers do, and a prober that is told is started anew with every change.
+    """
+    if given.spec.component is not Component.GENERATOR:
+        return None
+    ends = (_service(given, Arm.TEACHER), _service(given, Arm.STUDENT))
+    known = (order.revision if order else None for order in (teacher, student))
+    return "-".join(own or end for own, end in zip(known, ends, strict=True))
 
 
 def _measures(given: Given, source: QuerySource) -> Iterator[tuple[str, str]]:

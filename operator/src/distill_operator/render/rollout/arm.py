@@ -1,10 +1,11 @@
 """An arm that we run: its Deployment and its Service."""
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 from distill_operator.render.order import Manifest
 from distill_operator.render.rollout import labels, pods, runtimes
-from distill_operator.render.rollout.order import ArmOrder
+from distill_operator.render.rollout.order import ArmOrder, Model
 from distill_operator.render.rollout.runtimes import LAUNCHES
 
 CONTAINER: Final = "server"
@@ -69,34 +70,81 @@ def _scrape(order: ArmOrder) -> dict[str, str]:
 
 def _pod(order: ArmOrder) -> Manifest:
     server = _server(order)
-    volumes = pods.volume(order.model, image_volumes=order.image_volumes)
+    mounted = tuple(_mounted(order))
+    volumes = [
+        volume
+        for own in mounted
+        for volume in pods.volume(own.model, image_volumes=order.image_volumes, name=own.name)
+    ]
+    if (size := _shared_memory(order)) is not None:
+        volumes.append(pods.shared_memory(size)[0])
     spec = pods.spec(order.deployment.pod_template, server, volumes)
-    if order.model.secret is not None:
+    secrets = dict.fromkeys(own.model.secret for own in mounted if own.model.secret is not None)
+    if secrets:
         # An image volume is opened by the pod's pull secrets.
-        spec["imagePullSecrets"] = [
-            *spec.get("imagePullSecrets", []),
-            {"name": order.model.secret},
+        known = spec.get("imagePullSecrets", [])
+        spec["imagePullSecrets"] = [*known, *({"name": name} for name in secrets)]
+    copied = [own for own in mounted if own.model.reference is not None]
+    if copied and not order.image_volumes:
+        spec["initContainers"] = [
+            pods.fetcher(own.model, server, order.fetch_image, name=own.name, path=own.path)
+            for own in copied
         ]
-    if order.model.reference is not None and not order.image_volumes:
-        spec["initContainers"] = [pods.fetcher(order.model, server)]
     return spec
+
+
+class _Mounted(NamedTuple):
+    """A model that the container finds in a folder."""
+
+    name: str
+    path: str
+    model: Model
+
+
+def _mounted(order: ArmOrder) -> Iterator[_Mounted]:
+    yield _Mounted(pods.MODEL, runtimes.MODEL_DIR, order.model)
+    for number, adapter in enumerate(order.adapters):
+        yield _Mounted(f"adapter-{number}", runtimes.adapter_dir(number), adapter.model)
+
+
+def _shared_memory(order: ArmOrder) -> str | None:
+    return order.deployment.shared_memory or LAUNCHES[order.deployment.runtime].shared_memory
+
+
+def _runtimes_own(order: ArmOrder) -> list[Manifest]:
+    """Return the variables of the runtime, without those that the user sets."""
+    users = {own.name for own in order.deployment.pod_template.env}
+    wanted = LAUNCHES[order.deployment.runtime].environment(order)
+    return [{"name": name, "value": text} for name, text in wanted.items() if name not in users]
 
 
 def _server(order: ArmOrder) -> Manifest:
     wanted, launch = order.deployment, LAUNCHES[order.deployment.runtime]
     found = pods.container(CONTAINER, order.image, wanted.pod_template, wanted.resources)
     found["args"] = [*launch.arguments(order), *wanted.args]
+    found["env"] = [*_runtimes_own(order), *found["env"]]
     found["ports"] = [{"name": PORT_NAME, "containerPort": runtimes.port(order), "protocol": "TCP"}]
-    found["volumeMounts"] = [*found["volumeMounts"], *pods.mount(order.model)]
-    ready = wanted.readiness
-    ready_path = ready.path or launch.ready
-    tries = -(-ready.startup_seconds // STARTUP_PERIOD)
-    found["startupProbe"] = _probe(launch.live, every=STARTUP_PERIOD, failures=tries)
-    found["readinessProbe"] = _probe(
-        ready_path, every=ready.period_seconds, failures=ready.failure_threshold
-    )
-    found["livenessProbe"] = _probe(launch.live, every=10, failures=6)
+    for own in _mounted(order):
+        found["volumeMounts"] += pods.mount(own.model, name=own.name, path=own.path)
+    if (size := _shared_memory(order)) is not None:
+        found["volumeMounts"].append(pods.shared_memory(size)[1])
+    found |= _probes(order)
+    if not launch.drains and wanted.drain_seconds:
+        # The kubelet's own sleep: images need not have a program for it.
+        found["lifecycle"] = {"preStop": {"sleep": {"seconds": wanted.drain_seconds}}}
     return found
+
+
+def _probes(order: ArmOrder) -> Manifest:
+    ready, launch = order.deployment.readiness, LAUNCHES[order.deployment.runtime]
+    tries = -(-ready.startup_seconds // STARTUP_PERIOD)
+    return {
+        "startupProbe": _probe(launch.live, every=STARTUP_PERIOD, failures=tries),
+        "readinessProbe": _probe(
+            ready.path or launch.ready, every=ready.period_seconds, failures=ready.failure_threshold
+        ),
+        "livenessProbe": _probe(launch.live, every=10, failures=6),
+    }
 
 
 def _probe(path: str, *, every: int, failures: int) -> Manifest:

@@ -31,6 +31,14 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA adapter that is served beside the model."""
+
+    name: str
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
 class ArmOrder:
     """One arm that we run."""
 
@@ -51,6 +59,10 @@ class ArmOrder:
     latency_limits_milliseconds: tuple[int, ...] = ()
     """Each becomes a boundary of the latency histogram."""
     image_volumes: bool = True
+    fetch_image: str | None = None
+    """Image of the init container that copies an artifact; None: the server's own has the
+    program."""
+    adapters: tuple[Adapter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,4 +115,6 @@ class ProberOrder:
     """Quality metric and its measure, by held-out queries."""
     mirrored: tuple[tuple[str, str], ...] = ()
     """The same, by users' queries."""
+    models: str | None = None
+    """Names what both arms serve; None where their servers tell."""
     port: int = PROBER_PORT

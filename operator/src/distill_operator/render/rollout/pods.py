@@ -12,6 +12,8 @@ from distill_operator.render.rollout.order import Model
 from distill_operator.render.rollout.runtimes import MODEL_DIR
 
 SCRATCH_DIR: Final = "/scratch"
+MODEL: Final = "model"
+"""The volume of the model."""
 DOCKER_DIR: Final = f"{wire.SECRETS_DIR}/pull"
 """Where the init container finds config.json, as Docker's own programs do."""
 
@@ -76,7 +78,7 @@ def _variable(own: EnvironmentVariable) -> Manifest:
     return {"name": own.name, "valueFrom": {"secretKeyRef": key}}
 
 
-def volume(model: Model, *, image_volumes: bool) -> list[Manifest]:
+def volume(model: Model, *, image_volumes: bool, name: str = MODEL) -> list[Manifest]:
     """Return the volumes for the model: none where the server's own image has it.
 
     An image volume is pulled by the kubelet like any image, and pinned by its digest; without
@@ -84,49 +86,64 @@ def volume(model: Model, *, image_volumes: bool) -> list[Manifest]:
     """
     if model.reference is not None and image_volumes:
         source = {"reference": model.reference, "pullPolicy": "IfNotPresent"}
-        return [{"name": "model", "image": source}]
+        return [{"name": name, "image": source}]
     if model.reference is not None:
-        return [{"name": "model", "emptyDir": {}}, *_pull_secret(model)]
+        return [{"name": name, "emptyDir": {}}, *_pull_secret(model, name)]
     if model.claim is not None:
-        return [{"name": "model", "persistentVolumeClaim": {"claimName": model.claim}}]
+        return [{"name": name, "persistentVolumeClaim": {"claimName": model.claim}}]
     return []
 
 
-def _pull_secret(model: Model) -> list[Manifest]:
+def shared_memory(size: str) -> tuple[Manifest, Manifest]:
+    """Return volume and mount of /dev/shm: processes of a server exchange tensors there."""
+    memory = {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": size}}
+    return memory, {"name": "shared-memory", "mountPath": "/dev/shm"}  # noqa: S108 - in the pod
+
+
+def _login(name: str) -> str:
+    """Name the volume with the credentials for another one."""
+    return "pull-secret" if name == MODEL else f"pull-secret-{name}"
+
+
+def _pull_secret(model: Model, name: str) -> list[Manifest]:
     """Return the volume with the credentials of the init container: kubelet's do not reach it."""
     if model.secret is None:
         return []
     key = {"key": ".dockerconfigjson", "path": "config.json"}
     secret = {"secretName": model.secret, "optional": True, "defaultMode": 0o440, "items": [key]}
-    return [{"name": "pull-secret", "secret": secret}]
+    return [{"name": _login(name), "secret": secret}]
 
 
-def mount(model: Model) -> list[Manifest]:
+def mount(model: Model, *, name: str = MODEL, path: str = MODEL_DIR) -> list[Manifest]:
     """Return where the container finds the model; it never writes there."""
     if model.reference is None and model.claim is None:
         return []
-    return [{"name": "model", "mountPath": MODEL_DIR, "readOnly": True}]
+    return [{"name": name, "mountPath": path, "readOnly": True}]
 
 
-def fetcher(model: Model, server: Manifest) -> Manifest:
+def fetcher(
+    model: Model, server: Manifest, image: str | None, *, name: str = MODEL, path: str = MODEL_DIR
+) -> Manifest:
     """Return the init container that copies the artifact where image volumes are not known.
 
     It pulls by digest, and so fails where the registry answers with anything else.
-    server: the container that serves; its image has the program, its limits are kept.
+    server: the container that serves; its limits are kept.
+    image: that has the program; None: the server's own.
     """
     assert model.reference is not None
-    flags = ["--artifact", f"oci://{model.reference}", "--into", MODEL_DIR]
-    shared = ("image", "imagePullPolicy", "resources", "securityContext")
+    flags = ["--artifact", f"oci://{model.reference}", "--into", path]
+    shared = ("imagePullPolicy", "resources", "securityContext")
     config = [{"name": "DOCKER_CONFIG", "value": DOCKER_DIR}] if model.secret else []
-    login = [{"name": "pull-secret", "mountPath": DOCKER_DIR, "readOnly": True}]
-    return {name: server[name] for name in shared} | {
+    login = [{"name": _login(name), "mountPath": DOCKER_DIR, "readOnly": True}]
+    return {key: server[key] for key in shared} | {
+        "image": image or server["image"],
         "env": [*server["env"], *config],
-        "name": "fetch-model",
+        "name": f"fetch-{name}",
         "command": ["python", "-m", "distill_server.fetch"],
         "args": [*flags, *(["--plain-http"] if model.plain_http else [])],
         "volumeMounts": [
             {"name": "scratch", "mountPath": SCRATCH_DIR},
-            {"name": "model", "mountPath": MODEL_DIR},
+            {"name": name, "mountPath": path},
             *(login if model.secret else []),
         ],
     }

@@ -75,6 +75,10 @@ def _arguments(order: ProberOrder) -> Iterator[str]:
         "--timeout-seconds": str(prober.timeout_seconds),
         "--port": str(order.port),
     }
+    if order.models is not None:
+        flags["--models"] = order.models
+    if prober.generation is not None:
+        flags["--generation"] = prober.generation.model_dump_json(by_alias=True, exclude_none=True)
     yield from (word for pair in flags.items() for word in pair)
     for metric, measure in order.measures:
         yield from ("--measure", f"{metric}={measure}")

@@ -6,10 +6,14 @@ from typing import Final
 
 from distill_api.rollout_arms import Runtime
 
-from distill_operator.render.rollout.order import ArmOrder
+from distill_operator.render.rollout.order import ArmOrder, Model
 
 MODEL_DIR: Final = "/artifact"
 """Where the artifact or claim is mounted; an artifact has its files below `models`."""
+ADAPTERS_DIR: Final = "/adapters"
+"""Where adapters are mounted, each in a folder of its number."""
+LAST_SECONDS: Final = 5
+"""Of a pod's end: what a server needs to go once its requests are done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +28,27 @@ class Launch:
     """Path that answers 200 while the process is well."""
     metrics_port: int | None = None
     """None: the one that takes the requests."""
+    environment: Callable[[ArmOrder], Mapping[str, str]] = lambda _: {}
+    shared_memory: str | None = None
+    """Size of /dev/shm where the spec names none; None: the container runtime's."""
+    drains: bool = True
+    """False: it stops at SIGTERM, so the pod has to wait before it."""
 
 
 def model_path(order: ArmOrder) -> str:
     """Return the folder of the model inside the container."""
-    if order.model.reference is not None:
-        return f"{MODEL_DIR}/models"
-    return f"{MODEL_DIR}/{order.model.path}".rstrip("/")
+    return _folder(MODEL_DIR, order.model)
+
+
+def adapter_dir(number: int) -> str:
+    """Return where an adapter is mounted."""
+    return f"{ADAPTERS_DIR}/{number}"
+
+
+def _folder(mounted: str, model: Model) -> str:
+    if model.reference is not None:
+        return f"{mounted}/models"
+    return f"{mounted}/{model.path}".rstrip("/")
 
 
 def port(order: ArmOrder) -> int:
@@ -65,7 +83,34 @@ def _vllm(order: ArmOrder) -> list[str]:
         "--served-model-name": order.served_name,
         "--port": str(port(order)),
     }
-    return [word for pair in flags.items() for word in pair]
+    return [word for pair in flags.items() for word in pair] + _adapters(order)
+
+
+def _adapters(order: ArmOrder) -> list[str]:
+    if not order.adapters:
+        return []
+    placed = [
+        f"{adapter.name}={_folder(adapter_dir(number), adapter.model)}"
+        for number, adapter in enumerate(order.adapters)
+    ]
+    return ["--enable-lora", "--lora-modules", *placed]
+
+
+def _of_vllm(order: ArmOrder) -> dict[str, str]:
+    """Return what vLLM and torch look for in their environment.
+
+    USER: torch asks for the name of the user, whom a foreign image does not know.
+    """
+    wanted = order.deployment
+    left = wanted.pod_template.termination_grace_period_seconds - wanted.drain_seconds
+    digest = (order.model.reference or "").partition("@")[2]
+    return {
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "USER": "kubedistill",
+        "DISTILL_SHUTDOWN_SECONDS": str(max(0, left - LAST_SECONDS)),
+        **({"DISTILL_MODEL_DIGEST": digest} if digest else {}),
+    }
 
 
 def _triton(order: ArmOrder) -> list[str]:
@@ -81,7 +126,15 @@ def _triton(order: ArmOrder) -> list[str]:
 LAUNCHES: Final[Mapping[Runtime, Launch]] = {
     Runtime.ONNX_RUNTIME: Launch(_ours, 8080, "/readyz", "/healthz"),
     Runtime.TORCH: Launch(_ours, 8080, "/readyz", "/healthz"),
-    Runtime.VLLM: Launch(_vllm, 8000, "/health", "/health"),
+    Runtime.VLLM: Launch(
+        _vllm,
+        8000,
+        "/health",
+        "/health",
+        environment=_of_vllm,
+        shared_memory="1Gi",
+        drains=False,
+    ),
     Runtime.TRITON: Launch(_triton, 8000, "/v2/health/ready", "/v2/health/live", 8002),
 }
 

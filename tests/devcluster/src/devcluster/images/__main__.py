@@ -1,4 +1,4 @@
-"""Build the images: `python -m devcluster.images build|reference|lock`."""
+"""Build the images: `python -m devcluster.images build|reference|lock|pin`."""
 
 import argparse
 import sys
@@ -15,8 +15,11 @@ ROOT = Path(__file__).resolve().parents[5]
 def arguments(words: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m devcluster.images", description=__doc__)
-    parser.add_argument("verb", choices=["build", "reference", "lock"])
-    parser.add_argument("images", nargs="*", help=f"{', '.join(recipe.NAMES)}; without one, all")
+    parser.add_argument("verb", choices=["build", "reference", "lock", "pin"])
+    every, more = ", ".join(recipe.NAMES), ", ".join(recipe.ON_DEMAND)
+    parser.add_argument(
+        "images", nargs="*", help=f"{every}; without one, all of these; and {more}, where named"
+    )
     parser.add_argument("--accelerator", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--check", action="store_true", help="lock: change nothing, fail if stale")
     return parser.parse_args(words)
@@ -39,6 +42,10 @@ def main(words: list[str]) -> int:
     options = arguments(words)
     if options.verb == "lock":
         return refresh(check=options.check)
+    if options.verb == "pin":
+        (ROOT / lock.VLLM).write_text(lock.pin(ROOT))
+        print(f"wrote {lock.VLLM}")
+        return 0
     for name in options.images or recipe.NAMES:
         image = recipe.named(name, options.accelerator)
         if options.verb == "reference":

@@ -16,6 +16,9 @@ PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)==", re.MULTILINE)
 
 TRAINER = "trainer-image/requirements-cuda.txt"
 SERVER = "server-image/requirements.txt"
+VLLM = "server-image/vllm/cpu/requirements-cpu.txt"
+VLLM_HEADER = "# Resolved from requirements.in by `python -m devcluster.images pin`; do not edit.\n"
+IMAGES_PYTHON = "3.13"
 
 
 def left_out(lock: str) -> tuple[str, ...]:
@@ -58,3 +61,28 @@ def stale(root: Path) -> dict[str, str]:
         for name, text in wanted.items()
         if not (root / name).exists() or (root / name).read_text() != text
     }
+
+
+def pin(root: Path) -> str:
+    """Resolve the requirements of vLLM's CPU image anew: they have another torch than our lock.
+
+    Asks the package index, so it is no part of `stale`.
+    """
+    folder = (root / VLLM).parent
+    flags = ["--generate-hashes", "--no-annotate", "--no-header", "--quiet"]
+    platform = ["--python-platform", "linux", "--python-version", IMAGES_PYTHON]
+    given = [*platform, "--override", "overrides.txt", "requirements.in"]
+    command = ["uv", "pip", "compile", "--no-config", *flags, *given]
+    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    return VLLM_HEADER + without_cuda(done.stdout)
+
+
+def without_cuda(requirements: str) -> str:
+    """Leave the CUDA libraries out of a requirement file with hashes."""
+    blocks = re.split(r"(?m)^(?=[a-z0-9])", requirements)
+    return "".join(block for block in blocks if not _of_cuda(block))
+
+
+def _of_cuda(block: str) -> bool:
+    name = re.split(r"[=\[; ]", block, maxsplit=1)[0]
+    return name.startswith(CUDA_PREFIXES) and name not in KEPT

@@ -9,6 +9,8 @@ from typing import Literal
 type Accelerator = Literal["cuda", "cpu"]
 
 NAMES = ("operator", "trainer", "server")
+ON_DEMAND = ("vllm",)
+"""Images that are built only where they are named: they take minutes more."""
 REPOSITORY = "localhost/kubedistill"
 BASE_SUITE = "trixie"
 BASE_PACKAGES = ("ca-certificates", "python3", "python3-venv")
@@ -73,6 +75,23 @@ def server(accelerator: Accelerator) -> Image:
     return Image("server", "server-image/Dockerfile", below, code, accelerator, shares="trainer")
 
 
+def vllm(accelerator: Accelerator) -> Image:
+    """Return vLLM's image; the one for GPUs is made upon vLLM's own, which only a registry has."""
+    if accelerator == "cuda":
+        raise ValueError(
+            "the vllm image for GPUs is made upon vLLM's own by any builder that reaches a"
+            " registry: docker build -f server-image/vllm/Dockerfile ."
+        )
+    dependencies = (
+        "server-image/vllm/cpu/requirements-cpu.txt",
+        "server-image/vllm/cpu/distribution.py",
+        "trainer-image/cpu/cuda_stubs.py",
+        INSTALL,
+    )
+    code = ("server-image/src", *SHARED_CODE)
+    return Image("vllm", "server-image/vllm/Dockerfile", dependencies, code)
+
+
 def named(name: str, accelerator: Accelerator) -> Image:
     """Return the image called so; ValueError with the names there are."""
     match name:
@@ -82,7 +101,10 @@ def named(name: str, accelerator: Accelerator) -> Image:
             return trainer(accelerator)
         case "server":
             return server(accelerator)
-    raise ValueError(f"there is no image {name!r}; the images are {', '.join(NAMES)}")
+        case "vllm":
+            return vllm(accelerator)
+    known = ", ".join((*NAMES, *ON_DEMAND))
+    raise ValueError(f"there is no image {name!r}; the images are {known}")
 
 
 def files(root: Path, inputs: Iterable[str]) -> tuple[Path, ...]:

@@ -14,12 +14,13 @@ from distill_api.outcome import Measure
 from distill_api.sources import Sampling
 from distill_api.status import EvaluationStatus
 from distill_api.wire import Report
+from distill_common import wording
 
 from distill_trainer.components import evaluated
 from distill_trainer.components.evaluated import Judged
 from distill_trainer.components.generator import judge
 from distill_trainer.context import Context
-from distill_trainer.measures import answering, speed, wording
+from distill_trainer.measures import answering, speed
 from distill_trainer.measures.answering import Asked, Match, Values
 from distill_trainer.measures.contest import Pair
 from distill_trainer.report import answers_page

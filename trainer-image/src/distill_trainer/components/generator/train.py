@@ -12,7 +12,7 @@ from distill_trainer.components import adapted, aware, trained
 from distill_trainer.components.trained import Opened, Work
 from distill_trainer.context import Context
 from distill_trainer.sources import fetching
-from distill_trainer.students import causal
+from distill_trainer.students import causal, chat_ids, samples
 from distill_trainer.students.causal import Causal
 from distill_trainer.teachers import generating as teachers
 from distill_trainer.texts import conversation
@@ -79,6 +79,8 @@ def _save(task: Task, course: GeneratorCourse, prepared: Output, folder: Path) -
     """Write the student, and how its prompts are written down."""
     aware.finish(task, course.writer.model)
     causal.save(course.writer, folder)
+    asked = conversation.chat(samples.QUESTION, samples.LONG, task.spec.teacher.sampling)
+    chat_ids.write(course.writer.tokenizer, asked, folder)
     told = json.loads((prepared.path / "prepared.json").read_text())
     teaching = {
         "chatTemplate": conversation.template_hash(course.writer.tokenizer),

@@ -19,7 +19,7 @@ from distill_trainer.components.trained import Opened, Work
 from distill_trainer.context import Context
 from distill_trainer.errors import BadInput
 from distill_trainer.sources import fetching
-from distill_trainer.students import causal, seq2seq
+from distill_trainer.students import causal, chat_ids, samples, seq2seq
 from distill_trainer.students.causal import Causal
 from distill_trainer.students.seq2seq import Seq2Seq
 from distill_trainer.texts import conversation, querying
@@ -160,6 +160,8 @@ def _save(task: Task, student: Student, prepared: Output, folder: Path) -> None:
     else:
         aware.finish(task, student.model)
         causal.save(student, folder)
+        asked = querying.chat(Query(samples.QUESTION), wanted, lesson(task).sampling)
+        chat_ids.write(student.tokenizer, asked, folder)
         teaching["instruction"] = querying.instruction(wanted)
         teaching["chatTemplate"] = conversation.template_hash(student.tokenizer)
     (folder / trained.TEACHING).write_text(json.dumps(teaching, indent=1) + "\n")

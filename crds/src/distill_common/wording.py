@@ -6,7 +6,10 @@ arXiv:1606.05250, of the bags of words. Texts are normalised alike: lower case, 
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from distill_api.outcome import Measure
 
 _WORD = re.compile(r"\w+", re.UNICODE)
 
@@ -44,3 +47,10 @@ def _longest_common(one: Sequence[str], other: Sequence[str]) -> int:
             row[place] = before + 1 if word == same else max(above, row[place - 1])
             before = above
     return row[-1]
+
+
+MEASURES: Final[Mapping[str, Callable[[str, str], float]]] = {
+    Measure.TOKEN_F1.value: token_f1,
+    Measure.ROUGE_L.value: rouge_l,
+}
+"""Name to measure of an answer and its reference."""

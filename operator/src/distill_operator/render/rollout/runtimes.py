@@ -105,8 +105,6 @@ def _of_vllm(order: ArmOrder) -> dict[str, str]:
     left = wanted.pod_template.termination_grace_period_seconds - wanted.drain_seconds
     digest = (order.model.reference or "").partition("@")[2]
     return {
-        "VLLM_NO_USAGE_STATS": "1",
-        "DO_NOT_TRACK": "1",
         "USER": "kubedistill",
         "DISTILL_SHUTDOWN_SECONDS": str(max(0, left - LAST_SECONDS)),
         **({"DISTILL_MODEL_DIGEST": digest} if digest else {}),

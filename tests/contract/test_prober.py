@@ -14,6 +14,7 @@ from typing import Final
 import aiohttp
 import httpx
 import pytest
+from distill_api.probing import Protocol
 from distill_api.rollout_metrics import Metric as WantedMetric
 from distill_api.rollout_metrics import OnRegression, Quality
 from distill_api.rollout_policies import Prober
@@ -186,6 +187,7 @@ def test_the_prober_understands_every_flag_of_its_pod():
         student_url="http://search-student:8080",
         served_name="search",
         measures=(("ndcg", "nDCG@10"), ("found", "R@10")),
+        student_protocol=Protocol.OPEN_INFERENCE,
     )
     container = rendering.deployment(order)["spec"]["template"]["spec"]["containers"][0]
     found = CliApp.run(Settings, cli_args=container["args"])
@@ -194,6 +196,7 @@ def test_the_prober_understands_every_flag_of_its_pod():
     assert (found.component, found.searched, found.max_queries) == ("Reranker", 50, 1000)
     assert (found.teacher_url, found.student_url) == (order.teacher_url, order.student_url)
     assert found.source == order.prober.queries
+    assert (found.teacher_protocol, found.student_protocol) == ("OpenAI", "OpenInference")
     assert found.columns == order.prober.columns
     assert (found.model, found.port) == ("search", 8080)
     assert (found.queries_per_minute, found.timeout_seconds) == (60, 10)

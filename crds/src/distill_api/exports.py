@@ -28,12 +28,28 @@ class Onnx(Model):
 class TritonRepository(Model):
     """The student as a model repository that a Triton server loads as it is."""
 
+    model_config = rules(
+        rule(
+            "self.preferredBatchSizes.all(s, s <= self.maxBatchSize)",
+            "export.tritonRepository.preferredBatchSizes has a size above maxBatchSize: lower it,"
+            " or raise maxBatchSize",
+            at=".preferredBatchSizes",
+        )
+    )
+
     backend: Literal["OnnxRuntime", "Python"] = "OnnxRuntime"
-    """What computes in the server."""
+    """What computes in the server. OnnxRuntime: Triton's own backend, which NVIDIA's images have.
+    Python: the same graph by ONNX Runtime in Triton's Python backend, for servers without it, such
+    as the one that server-image/triton/Dockerfile.cpu builds."""
     instances: Annotated[int, Field(ge=1, le=64)] = 1
-    """Copies of the model that compute side by side."""
+    """Copies of the model that compute side by side, on each GPU where there are some."""
     max_batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
-    """Texts that the server puts in one batch at most."""
+    """Texts in one request, and in one batch, at most."""
+    preferred_batch_sizes: Annotated[
+        list[Annotated[int, Field(ge=1, le=4096)]], Field(max_length=16)
+    ] = [8, 16]
+    """Sizes at which a batch waits for no more requests; the server computes one of each before it
+    is ready."""
     max_queue_delay_microseconds: Annotated[int, Field(ge=0, le=10_000_000)] = 500
     """How long a request waits for others to make up a batch."""
 
@@ -109,13 +125,6 @@ class Export(Model):
             "!has(self.tensorRT) || has(self.onnx)",
             "export.tensorRT is built from the ONNX graph: add export.onnx",
             at=".tensorRT",
-        ),
-        rule(
-            "!has(self.tritonRepository) || self.tritonRepository.backend != 'OnnxRuntime'"
-            " || has(self.onnx)",
-            "export.tritonRepository with backend OnnxRuntime serves the ONNX graph: add"
-            " export.onnx, or use backend Python",
-            at=".tritonRepository.backend",
         ),
     )
 

@@ -347,6 +347,22 @@ _EXPORT_RULES: Final = [
         " by vLLM: remove tensorRT",
         at=".export.tensorRT",
     ),
+    rule(
+        "!has(self.export) || !has(self.export.tritonRepository) || has(self.export.onnx)"
+        " || (has(self.quantize) && self.quantize.method == 'INT8')",
+        "export.tritonRepository serves an ONNX graph: add export.onnx, or quantize with method"
+        " INT8",
+        at=".export.tritonRepository",
+    ),
+    rule(
+        "!has(self.export) || !has(self.export.tritonRepository)"
+        " || (self.component in ['Embedding', 'Reranker'] && (!has(self.student.architecture)"
+        " || self.student.architecture != 'LateInteraction'))",
+        "export.tritonRepository serves embeddings and scores, of Embedding students and of"
+        " Rerankers other than LateInteraction: remove tritonRepository; what writes is served by"
+        " vLLM",
+        at=".export.tritonRepository",
+    ),
 ]
 
 

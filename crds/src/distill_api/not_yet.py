@@ -74,9 +74,11 @@ REFUSED: Final = (
         at="recipe.generator.logits",
     ),
     NotYet(
-        "teacher.endpoint.protocol Triton",
-        "has(self.teacher.endpoint) && self.teacher.endpoint.protocol == 'Triton'",
-        "use protocol OpenAI",
+        "teacher.endpoint.protocol Triton of what writes",
+        "has(self.teacher.endpoint) && self.teacher.endpoint.protocol == 'Triton'"
+        " && !(self.component in ['Embedding', 'Reranker'])",
+        "use protocol OpenAI; by Triton's embeddings and scores are labelled",
+        at="teacher.endpoint.protocol",
     ),
     NotYet(
         "quantize of a Seq2Seq student",
@@ -140,11 +142,6 @@ REFUSED: Final = (
         "remove it; the published weights are safetensors",
     ),
     NotYet(
-        "export.tritonRepository",
-        "has(self.export) && has(self.export.tritonRepository)",
-        "remove it, or write a repository for the published weights",
-    ),
-    NotYet(
         "export.tensorRT",
         "has(self.export) && has(self.export.tensorRT)",
         "remove it, or build the engine from the published weights",
@@ -193,15 +190,6 @@ ROLLOUT_REFUSED: Final = (
         "self.component == 'Generator'"
         " && self.metrics.exists(m, has(m.quality) && m.quality.source == 'Mirrored')",
         "use source HeldOut, with questions whose answers are known; nobody knows those of users'",
-        at="metrics",
-    ),
-    NotYet(
-        "metrics.quality with runtime Triton",
-        "self.metrics.exists(m, has(m.quality)) && ((has(self.teacher.deployment)"
-        " && self.teacher.deployment.runtime == 'Triton') || (has(self.student.deployment)"
-        " && self.student.deployment.runtime == 'Triton'))",
-        "use runtime OnnxRuntime, Torch or VLLM on both sides, as the prober speaks their protocol"
-        " only, or remove the quality metrics and the prober",
         at="metrics",
     ),
     NotYet(

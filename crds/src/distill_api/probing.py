@@ -1,10 +1,21 @@
 """What prober, servers and operator say to each other about paired quality."""
 
+from enum import StrEnum
 from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
 
 from distill_api.base import Model
+
+
+class Protocol(StrEnum):
+    """How the prober asks an arm."""
+
+    OPEN_AI = "OpenAI"
+    """`/v1/embeddings`, and `/v1/rerank` beside it."""
+    OPEN_INFERENCE = "OpenInference"
+    """`/v2/models/NAME/infer`, version 2 of the Open Inference Protocol."""
+
 
 PROBE_HEADER: Final = "x-kubedistill-probe"
 """`true` on the prober's requests, which are no user's: servers count them apart."""

@@ -107,6 +107,16 @@ _ARM_RULES: Final = (
         at=".student.service.name",
     ),
 )
+_TRITON_RULES: Final = (
+    rule(
+        f"!({_runs(Runtime.TRITON)}) || self.metrics.all(m, !has(m.latency)"
+        f" || m.latency.signal == '{Signal.TIME_TO_FIRST_TOKEN}')",
+        "Triton counts how long requests take in all, and not how many take longer than a limit, so"
+        " no latency metric can be judged: name metrics without latency, or count at the gateway"
+        " with evidence.prometheus and a custom metric",
+        at=".metrics",
+    ),
+)
 _MIRRORED: Final = "self.metrics.exists(m, has(m.quality) && m.quality.source == 'Mirrored')"
 _MIRROR: Final = "has(self.prober) && has(self.prober.mirror)"
 _MIRROR_RULES: Final = (
@@ -185,6 +195,7 @@ _METRIC_RULES: Final = (
         at=".prober",
     ),
     *_MIRROR_RULES,
+    *_TRITON_RULES,
     rule(
         "has(self.evidence.prometheus) || !self.metrics.exists(m, has(m.custom))",
         "a custom metric is a query: set evidence.prometheus.url to the Prometheus that answers it",

@@ -263,8 +263,8 @@ class ServingDeployment(Model):
     is a wait before the server is told; requests under way then have the rest of
     podTemplate.terminationGracePeriodSeconds, if its image is kubedistill's."""
     shared_memory: Quantity | None = None
-    """Size of /dev/shm, which counts as the pod's memory once it is used; 1Gi for VLLM by default.
-    Other runtimes have what the container runtime gives, 64Mi mostly."""
+    """Size of /dev/shm, which counts as the pod's memory once it is used; 1Gi for VLLM and
+    256Mi for Triton by default. Others have what the container runtime gives, 64Mi mostly."""
     lora_adapters: Annotated[
         list[LoraAdapter], Field(max_length=16, json_schema_extra=listed_by("name"))
     ] = []

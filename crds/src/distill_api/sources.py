@@ -103,9 +103,19 @@ class EndpointProtocol(StrEnum):
 class Endpoint(Model):
     """A teacher served elsewhere: any OpenAI-compatible server (vLLM, a vendor) or Triton."""
 
+    model_config = rules(
+        rule(
+            "self.protocol != 'Triton' || !has(self.tokenBudget)",
+            "Triton counts no tokens, so tokenBudget could not be kept: remove it, and limit"
+            " data.maxRecords",
+            at=".tokenBudget",
+        )
+    )
+
     protocol: EndpointProtocol = EndpointProtocol.OPENAI
-    """OpenAI: `/v1/embeddings`, `/v1/rerank` and `/v1/chat/completions`. Triton: the Open Inference
-    Protocol."""
+    """OpenAI: `/v1/embeddings`, `/v1/rerank` and `/v1/chat/completions`. Triton: version 2 of the
+    Open Inference Protocol, for embeddings (one input of texts) and scores (inputs `query` and
+    `documents`)."""
     url: Annotated[
         str,
         text(
@@ -114,7 +124,7 @@ class Endpoint(Model):
             most=1024,
         ),
     ]
-    """Base URL, for example `https://api.example.com/v1`."""
+    """Base URL, for example `https://api.example.com/v1`; of Triton without a path."""
     model: Annotated[str, Field(min_length=1, max_length=256)]
     """Name of the model at the endpoint."""
     dimension: Annotated[int, Field(ge=1, le=65536)] | None = None

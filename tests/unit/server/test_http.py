@@ -1,6 +1,7 @@
 """A student behind real HTTP: OpenAI's client, the Open Inference Protocol, refusals, counters."""
 
 import base64
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import httpx
 import numpy as np
 import openai
 import pytest
+import tritonclient.http
 from distill_server.telemetry import BOUNDARIES
 from sentence_transformers import SentenceTransformer
 from servers import Running
@@ -90,6 +92,45 @@ def test_open_inference_protocol(client: httpx.Client, oracle: SentenceTransform
     assert np.abs(rows - oracle.encode(TEXTS, prompt="")).max() < 1e-5
     paths = ["/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/tiny/ready"]
     assert [client.get(path).status_code for path in paths] == [200] * 4
+
+
+def test_tritons_client_is_answered(server: Running, oracle: SentenceTransformer):
+    client = tritonclient.http.InferenceServerClient(server.url.removeprefix("http://"))
+    given = tritonclient.http.InferInput("text", [3], "BYTES")
+    given.set_data_from_numpy(np.array(TEXTS, dtype=object))
+    found = client.infer("tiny", [given], parameters={"input_type": "query"})
+    plain = client.infer("tiny", [given])
+    assert client.is_server_ready()
+    client.close()
+    wanted = oracle.encode(TEXTS, prompt_name="query")
+    assert np.abs(found.as_numpy("embedding") - wanted).max() < 1e-5
+    assert np.abs(plain.as_numpy("embedding") - oracle.encode(TEXTS, prompt="")).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("head", "rest", "length", "said"),
+    [
+        ({"inputs": []}, b"", "x", "must be the length of the JSON"),
+        ({"inputs": []}, b"", "999", "must be the length of the JSON"),
+        ({"inputs": 3}, b"", None, "has no inputs"),
+        ({"inputs": [8]}, b"\1\0\0\0a", None, "5 bytes are left"),
+        ({"inputs": [3]}, b"\1\0\0", None, "ends within the length"),
+        ({"inputs": [5]}, b"\7\0\0\0a", None, "longer than the tensor"),
+        ({"inputs": [5]}, b"\1\0\0\0\xff", None, "not written in UTF-8"),
+    ],
+)
+def test_binary_tensors_that_do_not_fit_are_refused(
+    client: httpx.Client, head: dict[str, Any], rest: bytes, length: str | None, said: str
+):
+    if isinstance(head["inputs"], list):
+        text = {"name": "text", "shape": [1], "datatype": "BYTES"}
+        sizes = [{"parameters": {"binary_data_size": size}} for size in head["inputs"]]
+        head = {"inputs": [text | size for size in sizes]}
+    raw = json.dumps(head).encode()
+    told = {"inference-header-content-length": length or str(len(raw))}
+    answer = client.post("/v2/models/tiny/infer", content=raw + rest, headers=told)
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]
 
 
 def test_pages_around_the_model(client: httpx.Client, openai_client: openai.OpenAI):

@@ -34,14 +34,47 @@ WANTED = {"agreement": "nDCG@10"}
     ],
 )
 def test_what_is_no_query_is_left_alone(body: object):
-    assert mirror.read("Embedding", json.dumps(body).encode()) is None
+    assert mirror.read("Embedding", "/v1/embeddings", json.dumps(body).encode()) is None
 
 
 def test_a_query_is_read_with_the_documents_of_its_request():
     body = {"query": "q", "documents": ["a", {"text": "b"}, "a"]}
-    assert mirror.read("Reranker", json.dumps(body).encode()) == Asked("q", ("a", "b"))
-    assert mirror.read("Embedding", b'{"input": ["q"], "model": "m"}') == Asked("q")
-    assert mirror.read("Embedding", b"\xff not json") is None
+    assert mirror.read("Reranker", "/v1/rerank", json.dumps(body).encode()) == Asked(
+        "q", ("a", "b")
+    )
+    assert mirror.read("Embedding", "/v1/embeddings", b'{"input": ["q"], "model": "m"}') == Asked(
+        "q"
+    )
+    assert mirror.read("Embedding", "/v1/embeddings", b"\xff not json") is None
+
+
+INFER = "/v2/models/search/infer"
+
+
+def _inferred(parameters: dict[str, str] | None = None, **texts: list[str]) -> bytes:
+    inputs = [{"name": name, "data": own} for name, own in texts.items()]
+    return json.dumps({"inputs": inputs, "parameters": parameters or {}}).encode()
+
+
+def test_a_query_is_read_out_of_tensors_as_well():
+    body = _inferred(query=["q"], documents=["a", "b"])
+    assert mirror.read("Reranker", INFER, body) == Asked("q", ("a", "b"))
+    assert mirror.read("Embedding", INFER, _inferred(text=["q"])) == Asked("q")
+    asked = {"input_type": "query"}
+    assert mirror.read("Embedding", INFER, _inferred(asked, text=["q"])) == Asked("q")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        _inferred(text=["one", "two"]),
+        _inferred({"input_type": "document"}, text=["a passage"]),
+        _inferred(ids=["1"]),
+        b'{"inputs": [{"name": "text", "data": [1]}]}',
+    ],
+)
+def test_tensors_without_a_query_are_left_alone(body: bytes):
+    assert mirror.read("Embedding", INFER, body) is None
 
 
 def test_a_text_counts_once_and_what_is_too_much_is_dropped_and_may_come_again():

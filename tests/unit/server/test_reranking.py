@@ -50,7 +50,7 @@ def test_open_inference_protocol_scores(url: str, expected: np.ndarray):
     documents = {"name": "documents", "shape": [4], "datatype": "BYTES", "data": DOCUMENTS}
     body = {"inputs": [query, documents]}
     (output,) = httpx.post(f"{url}/v2/models/tiny/infer", json=body).json()["outputs"]
-    assert (output["name"], output["shape"]) == ("score", [4])
+    assert (output["name"], output["shape"]) == ("score", [4, 1])
     assert np.abs(np.array(output["data"]) - expected).max() < 1e-5
     short = {"inputs": [query, documents | {"shape": [3]}]}
     error = httpx.post(f"{url}/v2/models/tiny/infer", json=short).json()["error"]

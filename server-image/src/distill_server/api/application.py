@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from distill_server.api import embeddings, health, open_inference, reranking, tokens
+from distill_server.api import binary_tensors, embeddings, health, open_inference, reranking, tokens
 from distill_server.api.endpoint import endpoint, refusal, told
 from distill_server.api.observing import Observed
 from distill_server.errors import BadRequest, Refused
@@ -40,7 +40,7 @@ def build(service: Service) -> Observed:
 def _computing() -> list[Route]:
     embed = endpoint(embeddings.Embeddings, embeddings.embeddings)
     rerank = endpoint(reranking.Rerank, reranking.rerank)
-    infer = endpoint(open_inference.Infer, open_inference.infer)
+    infer = endpoint(open_inference.Infer, open_inference.infer, binary_tensors.plain)
     return [
         Route("/v1/embeddings", embed, methods=["POST"]),
         Route("/rerank", rerank, methods=["POST"]),

@@ -20,14 +20,20 @@ type Compute[Body: BaseModel] = Callable[[Service, Body, Request], Awaitable[Res
 
 
 def endpoint[Body: BaseModel](
-    shape: type[Body], compute: Compute[Body]
+    shape: type[Body],
+    compute: Compute[Body],
+    unpack: Callable[[Request, bytes], bytes] = lambda _, raw: raw,
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Make a handler of a function from a body of this shape to an answer."""
+    """Make a handler of a function from a body of this shape to an answer.
+
+    unpack: makes JSON of a body that is more than that.
+    """
 
     async def handle(request: Request) -> Response:
         service: Service = request.app.state.service
         try:
-            body = parse(shape, await read(request, service.settings.max_body_bytes))
+            raw = await read(request, service.settings.max_body_bytes)
+            body = parse(shape, unpack(request, raw))
             return await _while_wanted(request, service, compute(service, body, request))
         except Gone:
             service.telemetry.cancelled()

@@ -4,11 +4,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import numpy as np
+from distill_api import triton
 from numpy.typing import NDArray
 from pydantic import BaseModel, model_validator
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from distill_server.api import prompting
 from distill_server.errors import BadRequest
 from distill_server.service import Service
 
@@ -33,19 +35,32 @@ class Tensor(BaseModel):
         return self
 
 
+class Parameters(BaseModel):
+    """What a request says beside its tensors; what means nothing here is ignored."""
+
+    input_type: prompting.InputType | None = None
+
+
 class Infer(BaseModel):
     """The body of an inference."""
 
     id: str | None = None
+    parameters: Parameters = Parameters()
     inputs: list[Tensor]
 
 
 async def infer(service: Service, body: Infer, request: Request) -> Response:
-    """Answer with `embedding` [texts, width], or `score` [documents] of a reranker."""
+    """Answer with `embedding` [texts, width], or `score` [documents, 1] of a reranker.
+
+    Names, types and shapes are those of the Triton repository that a student may come with.
+    """
     service.refuse_other_model(request.path_params["model"])
     given: Given = {tensor.name: tensor.data for tensor in body.inputs}
-    rows = await (_scores(service, given) if service.model.reranker else _vectors(service, given))
-    name = "score" if service.model.reranker else "embedding"
+    if service.model.reranker:
+        rows, name = await _scores(service, given), triton.SCORE
+    else:
+        kind = body.parameters.input_type
+        rows, name = await _vectors(service, given, kind), triton.EMBEDDING
     return JSONResponse(
         {
             "model_name": service.settings.served_model_name,
@@ -63,10 +78,12 @@ async def infer(service: Service, body: Infer, request: Request) -> Response:
     )
 
 
-async def _vectors(service: Service, given: Given) -> NDArray[np.float32]:
+async def _vectors(
+    service: Service, given: Given, kind: prompting.InputType | None
+) -> NDArray[np.float32]:
     if given.keys() != {"text"}:
         raise BadRequest("an embedding model takes exactly one input, named text")
-    prompt = service.model.prompts.get(service.model.default_prompt or "")
+    prompt = prompting.choose(service.model, kind, None)
     return (await service.texts(given["text"], prompt)).rows
 
 
@@ -74,7 +91,7 @@ async def _scores(service: Service, given: Given) -> NDArray[np.float32]:
     if given.keys() != {"query", "documents"} or len(given["query"]) != 1:
         raise BadRequest("a reranker takes the inputs query, of one element, and documents")
     query = given["query"][0]
-    return (await service.texts([(query, one) for one in given["documents"]], None)).rows[:, 0]
+    return (await service.texts([(query, one) for one in given["documents"]], None)).rows
 
 
 async def server(_request: Request) -> Response:
@@ -91,7 +108,7 @@ async def model(request: Request) -> Response:
     shape = [-1, service.model.width]
     if service.model.reranker:
         inputs = [{"name": "query", **texts, "shape": [1]}, {"name": "documents", **texts}]
-        output, shape = {"name": "score", "datatype": "FP32"}, [-1]
+        output, shape = {"name": "score", "datatype": "FP32"}, [-1, 1]
     return JSONResponse(
         {
             "name": service.settings.served_model_name,

@@ -101,14 +101,7 @@ class Arm:
             raise self._unreadable(error) from error
 
     async def _post(self, path: str, body: dict[str, Any]) -> tuple[Any, str]:
-        try:
-            answer = await self._client.post(
-                f"{self._url}{path}", json=body, headers={PROBE_HEADER: "true"}
-            )
-        except httpx.TimeoutException as error:
-            raise ArmFailed(self.name, Why.TIMEOUT, f"{path} took too long") from error
-        except httpx.HTTPError as error:
-            raise ArmFailed(self.name, Why.UNREACHABLE, f"{type(error).__name__}") from error
+        answer = await self._sent("POST", path, body)
         if answer.status_code != httpx.codes.OK:
             why = Why.FAILED if answer.is_server_error else Why.REFUSED
             detail = f"{path} answered {answer.status_code}"
@@ -117,6 +110,16 @@ class Arm:
             return answer.json(), answer.headers.get(DIGEST_HEADER) or UNNAMED
         except ValueError as error:
             raise self._unreadable(error) from error
+
+    async def _sent(self, verb: str, path: str, body: Any = None) -> httpx.Response:
+        try:
+            return await self._client.request(
+                verb, f"{self._url}{path}", json=body, headers={PROBE_HEADER: "true"}
+            )
+        except httpx.TimeoutException as error:
+            raise ArmFailed(self.name, Why.TIMEOUT, f"{path} took too long") from error
+        except httpx.HTTPError as error:
+            raise ArmFailed(self.name, Why.UNREACHABLE, f"{type(error).__name__}") from error
 
     @staticmethod
     def _whole(values: Numbers, shape: tuple[int, ...]) -> Numbers:

@@ -6,11 +6,13 @@ taken a digest is kept, as a text that comes again is no new sample.
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
+from distill_api import triton
 from pydantic import BaseModel, Field, ValidationError
 
 from distill_server.prober.settings import RERANKED
@@ -21,7 +23,7 @@ WAITING: Final = 64
 """Queries that wait to be sent; what comes while so many do is dropped."""
 MODELS: Final = 4
 """Pairs of models whose texts are remembered: replicas with several models answer by turns."""
-PATHS: Final = ("/embeddings", "/rerank")
+PATHS: Final = ("/embeddings", "/rerank", "/infer")
 """Ends of the paths that queries come by."""
 
 
@@ -66,9 +68,35 @@ class _Reranked(BaseModel):
     documents: Annotated[list[str | _Document], Field(min_length=2)]
 
 
-def read(component: str, body: bytes) -> Asked | None:
+class _Tensor(BaseModel):
+    name: str
+    data: list[str]
+
+
+class _Parameters(BaseModel):
+    input_type: Literal["query", "search_query"] | None = None
+
+
+class _Inferred(BaseModel):
+    """The same by the Open Inference Protocol, where tensors have the texts."""
+
+    inputs: list[_Tensor]
+    parameters: _Parameters = _Parameters()
+
+
+def opened(body: bytes) -> bytes:
+    """Return what another protocol's request would be as ours; ValidationError where it is none."""
+    given = {one.name: one.data for one in _Inferred.model_validate_json(body).inputs}
+    if triton.TEXT in given:
+        return json.dumps({"input": given[triton.TEXT]}).encode()
+    (query,) = given.get(triton.QUERY, [""])[:1] or [""]
+    return json.dumps({"query": query, "documents": given.get(triton.DOCUMENTS, [])}).encode()
+
+
+def read(component: str, path: str, body: bytes) -> Asked | None:
     """Return the query of a request; None where it has none that can be read."""
     try:
+        body = opened(body) if path.endswith("/infer") else body
         if component != "Reranker":
             given = _Embedded.model_validate_json(body).input
             return Asked(given if isinstance(given, str) else given[0])
@@ -116,7 +144,7 @@ class Inbox:
         return await self._waiting.get()
 
     def _taken(self, path: str, body: bytes | None) -> Fate:
-        asked = read(self._component, body) if body and path.endswith(PATHS) else None
+        asked = read(self._component, path, body) if body and path.endswith(PATHS) else None
         if asked is None or (self._component == "Reranker" and len(asked.documents) < 2):
             return Fate.UNREADABLE
         return self._admitted(asked)

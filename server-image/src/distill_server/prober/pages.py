@@ -15,6 +15,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from distill_server.api import binary_tensors
+from distill_server.errors import BadRequest
 from distill_server.prober.mirror import MOST_BYTES, Inbox
 from distill_server.prober.probe import Probe
 
@@ -96,8 +98,16 @@ async def copied(request: Request) -> Response:
     """Take in the copy of a user's request; the gateway drops the answer."""
     inbox: Inbox = request.app.state.probe.inbox
     body = await _body(request) if request.method == "POST" else None
-    inbox.take(request.url.path, body, probe=PROBE_HEADER in request.headers)
+    inbox.take(request.url.path, _plain(request, body), probe=PROBE_HEADER in request.headers)
     return Response(status_code=204)
+
+
+def _plain(request: Request, body: bytes | None) -> bytes | None:
+    """Return JSON alone, of a request that has tensors behind it as well."""
+    try:
+        return None if body is None else binary_tensors.plain(request, body)
+    except BadRequest:
+        return None
 
 
 async def _body(request: Request) -> bytes | None:

@@ -6,8 +6,10 @@ import secrets
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
 import httpx
+from distill_api.probing import Protocol
 
 from distill_server.prober import comparing, sources
 from distill_server.prober.agreement import AT_ONCE, ATTEMPTS, Agreement
@@ -16,11 +18,17 @@ from distill_server.prober.both import Both, leaves
 from distill_server.prober.comparing import ModelChanged
 from distill_server.prober.ledger import Ledger, Pair, Run
 from distill_server.prober.mirror import Inbox
+from distill_server.prober.open_inference import OpenInferenceArm
 from distill_server.prober.pace import Pace
 from distill_server.prober.prompts import Sent
 from distill_server.prober.settings import Settings
 from distill_server.prober.sources import NoQueries
 from distill_server.prober.telemetry import Telemetry
+
+ARMS: Final[Mapping[Protocol, type[Arm]]] = {
+    Protocol.OPEN_AI: Arm,
+    Protocol.OPEN_INFERENCE: OpenInferenceArm,
+}
 
 log = logging.getLogger(__name__)
 
@@ -85,14 +93,14 @@ class Probe:
             try:
                 ready = [
                     await comparing.prepare(
-                        Arm(client, name, url, settings.model),
+                        ARMS[protocol](client, name, url, settings.model),
                         material,
                         settings.component,
                         self._tell,
                     )
-                    for name, url in (
-                        ("teacher", settings.teacher_url),
-                        ("student", settings.student_url),
+                    for name, url, protocol in (
+                        ("teacher", settings.teacher_url, settings.teacher_protocol),
+                        ("student", settings.student_url, settings.student_protocol),
                     )
                 ]
             except (ArmFailed, ModelChanged) as error:

@@ -3,6 +3,7 @@
 from typing import Annotated, Final, Literal, Self
 
 from distill_api.outcome import Measure
+from distill_api.probing import Protocol
 from distill_api.rollout_policies import Generation
 from distill_api.sources import Columns, DataSource
 from distill_common import measures, wording
@@ -32,6 +33,10 @@ class Settings(BaseSettings):
     """Base URL of the teacher's arm."""
     student_url: str
     """Base URL of the student's arm."""
+    teacher_protocol: Protocol = Protocol.OPEN_AI
+    """What the teacher's server speaks."""
+    student_protocol: Protocol = Protocol.OPEN_AI
+    """What the student's server speaks."""
     model: str = "model"
     """Name of the model in requests, the same in both arms."""
     source: DataSource

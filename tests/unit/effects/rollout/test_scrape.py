@@ -62,6 +62,24 @@ nv_inference_first_response_histogram_ms_bucket{model="m",version="1",le="+Inf"}
 nv_inference_first_response_histogram_ms_count{model="m",version="1"} 40
 """
 
+# 90 good ones of users and 7 of the prober; a client's mistake, and 3 that could not be computed,
+# all of which the ensemble counts twice.
+ENSEMBLE: Final = """\
+# TYPE nv_inference_request_success counter
+nv_inference_request_success{model="search",version="1"} 90
+nv_inference_request_success{model="search__probe",version="1"} 7
+nv_inference_request_success{model="student",version="1"} 0
+nv_inference_request_success{model="student__tokens",version="1"} 99
+nv_inference_request_success{model="student__graph",version="1"} 97
+# TYPE nv_inference_request_failure counter
+nv_inference_request_failure{model="search",reason="OTHER",version="1"} 8
+nv_inference_request_failure{model="student__tokens",reason="BACKEND",version="1"} 1
+nv_inference_request_failure{model="student__graph",reason="BACKEND",version="1"} 1
+nv_inference_request_failure{model="student__graph",reason="REJECTED",version="1"} 1
+nv_inference_request_failure{model="student__graph",reason="OTHER",version="1"} 5
+nv_inference_request_failure{model="student__graph",reason="CANCELED",version="1"} 6
+"""
+
 type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -180,10 +198,28 @@ async def test_vllm_without_its_http_counters_is_counted_by_the_engine_without_a
 
 
 async def test_triton_is_counted_without_cancelled_requests_and_in_milliseconds() -> None:
+    first = Metric(
+        name="first", latency=Latency(signal=Signal.TIME_TO_FIRST_TOKEN, limit_milliseconds=150)
+    )
+    async with served(paged(TRITON)) as url:
+        seen = await looked(a_target(url, runtime=Runtime.TRITON), metrics=(ERRORS, first))
+
+    assert tallies(seen) == {("student", "errors"): (43, 3), ("student", "first"): (40, 2)}
+
+
+async def test_no_triton_tells_how_many_requests_took_too_long() -> None:
     async with served(paged(TRITON)) as url:
         seen = await looked(a_target(url, runtime=Runtime.TRITON))
 
-    assert tallies(seen) == {("student", "errors"): (43, 3), ("student", "latency-p95"): (40, 2)}
+    assert tallies(seen) == {("student", "errors"): (43, 3)}
+    assert "so EndToEnd cannot be judged: remove the metric" in seen.problems["latency-p95"]
+
+
+async def test_of_our_repository_users_are_counted_and_what_the_parts_could_not_do() -> None:
+    async with served(paged(ENSEMBLE)) as url:
+        seen = await looked(a_target(url, runtime=Runtime.TRITON), metrics=(ERRORS,))
+
+    assert tallies(seen) == {("student", "errors"): (93, 3)}
 
 
 async def test_a_limit_without_a_bucket_is_named_with_the_buckets_that_are_there() -> None:

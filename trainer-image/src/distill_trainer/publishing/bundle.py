@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+from distill_api.exports import TritonRepository
 from distill_api.status import EvaluationStatus, Lineage
 from distill_api.wire import Task
 from distill_common import graphs
@@ -53,14 +54,21 @@ class Material:
 
     @property
     def formats(self) -> list[str]:
-        """Name the formats of the weights."""
+        """Name the formats of the weights, and the repository that serves them."""
         smaller = self.quantized is not None
         weights = ["compressed-tensors"] if smaller and not self.has_graph else ["safetensors"]
         found = {
             "onnx": self.exported is not None and (self.exported / graphs.FOLDER).is_dir(),
             "onnx-int8": self.has_graph,
+            "triton": self.triton is not None,
         }
         return weights + [name for name, there in found.items() if there]
+
+    @property
+    def triton(self) -> TritonRepository | None:
+        """Return what is asked for of a Triton repository."""
+        wanted = self.task.spec.export
+        return None if wanted is None else wanted.triton_repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +121,7 @@ def assemble(material: Material, into: Path) -> Bundle:
             dirs_exist_ok=True,
             ignore=shutil.ignore_patterns(artifacts.MANIFEST),
         )
+    _add_triton(material, into)
     _write_json(into / LINEAGE, _lineage(material, weights_digest(into)))
     card = model_card.render(
         material.task,
@@ -125,6 +134,14 @@ def assemble(material: Material, into: Path) -> Bundle:
     if data := _read(material.prepared / "data_card.json"):
         (into / data_card.NAME).write_text(data_card.render(material.task, data), encoding="utf-8")
     return Bundle.of(into)
+
+
+def _add_triton(material: Material, into: Path) -> None:
+    """Write the Triton repository, for which graph and tokenizer have to be there."""
+    if material.triton is not None:
+        from distill_trainer.triton import repository
+
+        repository.write(into, material.triton, weights=weights_digest(into))
 
 
 def weights_digest(folder: Path) -> str:

@@ -61,9 +61,11 @@ class Server:
         self._pace = Pacer(endpoint.requests_per_minute)
 
     def ask[T](
-        self, path: str, body: dict[str, Any], read: Callable[[Any], tuple[T, int]]
+        self, path: str, body: dict[str, Any] | None, read: Callable[[Any], tuple[T, int]]
     ) -> tuple[T, int]:
-        """Post a body; return what `read` makes of the answer, and the tokens it cost.
+        """Post a body, or get what is there where there is none.
+
+        Return what `read` makes of the answer, and the tokens it cost.
 
         read: raises ValueError, KeyError or TypeError where the answer is none. Raises TryAgain or
         BadInput as the server's answers mean.
@@ -89,12 +91,16 @@ class Server:
         self._client.close()
 
     def _once[T](
-        self, path: str, body: dict[str, Any], read: Callable[[Any], tuple[T, int]]
+        self, path: str, body: dict[str, Any] | None, read: Callable[[Any], tuple[T, int]]
     ) -> tuple[T, int]:
         self.budget.check()
         self._pace.wait()
         try:
-            response = self._client.post(f"{self.endpoint.url.rstrip('/')}/{path}", json=body)
+            response = self._client.request(
+                "GET" if body is None else "POST",
+                f"{self.endpoint.url.rstrip('/')}/{path}",
+                json=body,
+            )
         except httpx.TransportError as error:
             raise Busy(last_line(error), None) from error
         self._check(response)
@@ -129,7 +135,8 @@ class Server:
         """Return the failure of a server that answers in a way that we do not know."""
         return BadInput(
             Reason.TEACHER_UNREACHABLE,
-            f"The teacher at {self.endpoint.url} does not answer like /v1/{path}: {detail}."
+            f"The teacher at {self.endpoint.url} does not answer like"
+            f" {'/' if path.startswith('v2/') else '/v1/'}{path}: {detail}."
             " Check teacher.endpoint.url, model and dimension",
         )
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from distill_api.names import Reason, Stage
-from distill_api.sources import DataSource, Endpoint, ModelSource
+from distill_api.sources import DataSource, Endpoint, EndpointProtocol, ModelSource
 
 from distill_trainer.context import Context
 from distill_trainer.errors import BadInput
@@ -72,8 +72,11 @@ def open_teacher(context: Context, folder: Path | None = None, *, spent: int = 0
 
 def _open_endpoint(context: Context, endpoint: Endpoint, spent: int) -> Teacher:
     from distill_trainer.teachers.endpoint import Budget, EndpointTeacher
+    from distill_trainer.teachers.open_inference import OpenInferenceTeacher
 
     ref = endpoint.api_key_secret_ref
     key = context.secrets.read(ref, ref.key) if ref is not None else None
     budget = Budget(endpoint.token_budget, spent)
-    return EndpointTeacher(endpoint, key, context.task.spec.teacher.batch_size, budget)
+    triton = endpoint.protocol is EndpointProtocol.TRITON
+    made = OpenInferenceTeacher if triton else EndpointTeacher
+    return made(endpoint, key, context.task.spec.teacher.batch_size, budget)

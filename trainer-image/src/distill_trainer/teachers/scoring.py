@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from distill_api.names import Reason
-from distill_api.sources import Endpoint, ModelSource, Prompts
+from distill_api.sources import Endpoint, EndpointProtocol, ModelSource, Prompts
 from numpy.typing import NDArray
 
 from distill_trainer.context import Context
@@ -148,6 +148,10 @@ def open_scorer(context: Context, folder: Path | None = None, *, spent: int = 0)
     teacher = context.task.spec.teacher
     if teacher.endpoint is not None:
         server = _server(context, teacher.endpoint, spent)
+        if teacher.endpoint.protocol is EndpointProtocol.TRITON:
+            from distill_trainer.teachers.open_inference import OpenInferenceScorer
+
+            return OpenInferenceScorer(server, teacher.prompts, teacher.batch_size)
         return EndpointScorer(server, teacher.prompts, teacher.batch_size)
     assert teacher.model is not None
     place, gpus = folder or opening.weights(context), context.task.gpus

@@ -44,6 +44,8 @@ class Side:
     slices: tuple[Manifest, ...]
     port: int | None = None
     """Of the pods' metrics; None: their annotation has it."""
+    requests: int | None = None
+    """Of the pods' requests; None: their container has it."""
     owner: str = ""
     """Uid of the rollout."""
     made: Manifest | None = None
@@ -107,8 +109,9 @@ class Arms:
         if labels:
             # Without a selector it has endpoints of its own, outside the cluster perhaps.
             pods, _ = await self._cluster.list(POD, owner.namespace, labels=labels)
-        port = given.metrics_port or _pod_port(service, slices, given.port)
-        return Side(arm, given.name, given.runtime, True, None, tuple(pods), slices, port)
+        asked = _pod_port(service, slices, given.port)
+        port = given.metrics_port or asked
+        return Side(arm, given.name, given.runtime, True, None, tuple(pods), slices, port, asked)
 
     def _slices(self, namespace: str, service: str) -> tuple[Manifest, ...]:
         return tuple(
@@ -236,7 +239,22 @@ def targets(side: Side) -> Iterator[Target]:
                 started=started,
                 created=datetime.fromisoformat(body["metadata"]["creationTimestamp"]),
                 revision=(body["metadata"].get("labels") or {}).get(Label.REVISION),
+                requests=_requests(body, side.requests),
             )
+
+
+def _requests(body: Manifest, port: int | None) -> str | None:
+    """Return where a pod takes requests; None where that is not known.
+
+    port: of the pods behind somebody else's Service.
+    """
+    containers = (body.get("spec") or {}).get("containers") or ()
+    ports = (p for own in containers for p in own.get("ports") or ())
+    named = (p["containerPort"] for p in ports if p.get("name") == rendering.PORT_NAME)
+    ours = Label.REVISION in (body["metadata"].get("labels") or {})
+    known = port if not ours else next(named, None)
+    place = _place(body, known) if known else None
+    return f"http://{place}" if place else None
 
 
 def _started(body: Manifest) -> datetime | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from distill_api import triton
 from distill_api.rollout_arms import Runtime
 from distill_api.rollout_metrics import Cost, Custom, Errors, Latency, Signal
 from distill_api.rollout_metrics import Metric as WantedMetric
@@ -18,6 +19,10 @@ VLLM_DONE: Final = "vllm:request_success_total"
 TRITON_DONE: Final = "nv_inference_request_success"
 TRITON_FAILED: Final = "nv_inference_request_failure"
 TRITON_MILLISECONDS: Final = "nv_inference_first_response_histogram_ms"
+TRITON_PARTS: Final = (triton.TOKENS, triton.GRAPH)
+"""Models of a repository of ours that others ask, and no client."""
+TRITON_FAULTS: Final = ("BACKEND", "REJECTED")
+"""What a model could not compute, and what it had no place for."""
 FAILED: Final = "5xx"
 
 
@@ -46,6 +51,8 @@ class Reader:
     latencies: Mapping[Signal, tuple[Histogram, ...]]
     """The first one that a page has is read: names have changed between versions."""
     counters: tuple[str, ...]
+    uncounted: str = "the page has no histogram of {signal}"
+    """What to say of a latency that no version of the runtime counts."""
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -75,12 +82,27 @@ def _of_api(labels: Labels) -> bool:
 
 
 def _triton(page: Page) -> Tally:
+    """Count requests of users.
+
+    Of a repository of ours the parts tell what failed: the ensemble above them counts a failure
+    twice (2.51 does), and what a client did wrong as well.
+    """
+    if any(sample.labels.get("model") == triton.GRAPH for sample in page.samples):
+        failed = page.total(
+            TRITON_FAILED,
+            lambda ls: ls.get("model") in TRITON_PARTS and ls.get("reason") in TRITON_FAULTS,
+        )
+        return Tally(page.total(TRITON_DONE, _of_users) + failed, failed)
     failed = page.total(TRITON_FAILED, lambda labels: labels.get("reason") != "CANCELED")
     return Tally(page.total(TRITON_DONE) + failed, failed)
 
 
+def _of_users(labels: Labels) -> bool:
+    model = labels.get("model", "")
+    return model not in TRITON_PARTS and not model.endswith(triton.PROBE)
+
+
 _OWN: Final = Reader(_ours, {Signal.END_TO_END: (Histogram(OUR_SECONDS),)}, (OURS,))
-_TRITON: Final = (Histogram(TRITON_MILLISECONDS, 1000.0),)
 READERS: Final[Mapping[Runtime, Reader]] = {
     Runtime.ONNX_RUNTIME: _OWN,
     Runtime.TORCH: _OWN,
@@ -96,11 +118,15 @@ READERS: Final[Mapping[Runtime, Reader]] = {
         },
         (VLLM_HTTP, VLLM_DONE),
     ),
-    # Off by default: `--metrics-config histogram_latencies=true`.
+    # Of models that answer in several parts alone, from 2.52 on, and off by default:
+    # `--metrics-config histogram_latencies=true`.
     Runtime.TRITON: Reader(
         _triton,
-        {Signal.END_TO_END: _TRITON, Signal.TIME_TO_FIRST_TOKEN: _TRITON},
+        {Signal.TIME_TO_FIRST_TOKEN: (Histogram(TRITON_MILLISECONDS, 1000.0),)},
         (TRITON_DONE, TRITON_FAILED),
+        "Triton counts how long requests take in all, and not how many take longer than a limit, so"
+        " {signal} cannot be judged: remove the metric, or count at the gateway with"
+        " evidence.prometheus and a custom metric",
     ),
 }
 
@@ -126,9 +152,10 @@ def read(page: Page, runtime: Runtime, metric: WantedMetric) -> Tally:
 def _slow(page: Page, reader: Reader, wanted: Latency) -> Tally:
     known = reader.latencies.get(wanted.signal, ())
     found = next((histogram for histogram in known if page.has(histogram.name)), None)
+    if not known:
+        raise NotYet(reader.uncounted.format(signal=wanted.signal))
     if found is None:
-        names = " or ".join(h.name for h in known) or f"histogram of {wanted.signal}"
-        raise NotYet(f"the page has no {names}")
+        raise NotYet(f"the page has no {' or '.join(h.name for h in known)}")
     bound = wanted.limit_milliseconds / 1000 * found.per_second
     requests, events = page.beyond(found.name, bound)
     return Tally(requests, events)

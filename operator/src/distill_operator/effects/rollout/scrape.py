@@ -43,6 +43,8 @@ class Target:
     """Of its container: with the uid it names the process."""
     created: datetime
     revision: str | None = None
+    requests: str | None = None
+    """Base URL of its requests, where it is known to be another than the page's."""
 
 
 @dataclass(frozen=True, slots=True)

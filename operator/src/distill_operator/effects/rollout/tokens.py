@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -25,7 +25,7 @@ from distill_api.token_ids import (
 )
 from pydantic import BaseModel, ValidationError
 
-from distill_operator.effects.rollout import fetch
+from distill_operator.effects.rollout import fetch, triton_tokens
 from distill_operator.effects.rollout.scrape import Target
 from distill_operator.errors import NotYet
 from distill_operator.plan.rollout.model import Difference, ObservedTokens, PodTokens
@@ -34,14 +34,6 @@ PAUSE: Final = 5.0
 """Seconds after which a pod that did not answer is asked again."""
 AT_ONCE: Final = 8
 """Pods that are asked at the same time."""
-_NO_FILE: Final = f"it has no {TOKEN_IDS_FILE}, as an older or foreign artifact"
-HANDING: Final[Mapping[Runtime, str]] = {
-    Runtime.ONNX_RUNTIME: _NO_FILE,
-    Runtime.TORCH: _NO_FILE,
-    Runtime.VLLM: f"{_NO_FILE}, or its image is not the one that server-image/vllm builds, which"
-    " hands it over",
-}
-"""Runtimes whose servers hand over what was read in training, and why one may not."""
 INPUT_TYPES: Final = {TextKind.QUERY: "query", TextKind.DOCUMENT: "document"}
 
 type Process = tuple[str, datetime]
@@ -136,17 +128,28 @@ class TokenChecks:
             self._session = None
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How the servers of a runtime are asked."""
+
+    trained: Callable[[aiohttp.ClientSession, str], Awaitable[str]]
+    """For the file of what was read in training."""
+    read: Callable[[aiohttp.ClientSession, str, Sample], Awaitable[list[int]]]
+    """For the tokens of a text."""
+    absent: str
+    """Why one may have nothing to compare with."""
+
+
 async def compare(session: aiohttp.ClientSession, target: Target) -> PodTokens:
     """Compare what a process reads with what its model read in training; never raises NotYet."""
-    if target.runtime not in HANDING:
-        return PodTokens(absent=f"{target.runtime} serves it, which hands no tokens of it over")
-    place = target.url.removesuffix("/metrics")
+    asked = ASKED[target.runtime]
+    place = target.requests or target.url.removesuffix("/metrics")
     try:
-        raw = await fetch.text(session, f"{place}{TOKEN_IDS_PATH}")
+        raw = await asked.trained(session, place)
         trained = _read(TokenIds, raw)
-        difference = await _first_difference(session, place, trained)
+        difference = await _first_difference(session, asked, place, trained)
     except fetch.Nowhere:
-        return PodTokens(absent=HANDING[target.runtime])
+        return PodTokens(absent=asked.absent)
     except NotYet as error:
         return PodTokens(problem=str(error))
     digest = f"sha256:{hashlib.sha256(raw.encode()).hexdigest()}"
@@ -154,11 +157,10 @@ async def compare(session: aiohttp.ClientSession, target: Target) -> PodTokens:
 
 
 async def _first_difference(
-    session: aiohttp.ClientSession, place: str, trained: TokenIds
+    session: aiohttp.ClientSession, asked: Asked, place: str, trained: TokenIds
 ) -> Difference | None:
     for sample in trained.samples:
-        text = await fetch.text(session, f"{place}{TOKENIZE_PATH}", content=_question(sample))
-        served = _read(Answer, text).tokens
+        served = await asked.read(session, place, sample)
         if served != sample.tokens:
             return Difference(
                 name=f"the {sample.kind.lower()} {sample.name!r}",
@@ -167,6 +169,15 @@ async def _first_difference(
                 served=tuple(served),
             )
     return None
+
+
+async def _trained(session: aiohttp.ClientSession, place: str) -> str:
+    return await fetch.text(session, f"{place}{TOKEN_IDS_PATH}")
+
+
+async def _tokens(session: aiohttp.ClientSession, place: str, sample: Sample) -> list[int]:
+    text = await fetch.text(session, f"{place}{TOKENIZE_PATH}", content=_question(sample))
+    return _read(Answer, text).tokens
 
 
 def _question(sample: Sample) -> Mapping[str, Any]:
@@ -187,3 +198,19 @@ def _read[Shape: BaseModel](shape: type[Shape], text: str) -> Shape:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the answer"
         raise NotYet(f"{where} is not as it should be: {first['msg']}") from error
+
+
+_NO_FILE: Final = f"it has no {TOKEN_IDS_FILE}, as an older or foreign artifact"
+_FOREIGN: Final = (
+    f"{_NO_FILE}, or its image is not the one that server-image/vllm builds, which hands it over"
+)
+_OWN: Final = Asked(_trained, _tokens, _NO_FILE)
+ASKED: Final[Mapping[Runtime, Asked]] = {
+    Runtime.ONNX_RUNTIME: _OWN,
+    Runtime.TORCH: _OWN,
+    Runtime.VLLM: Asked(_trained, _tokens, _FOREIGN),
+    Runtime.TRITON: Asked(triton_tokens.trained, triton_tokens.read, triton_tokens.ABSENT),
+}
+
+if ASKED.keys() != set(Runtime):
+    raise AssertionError("every runtime must say how it is asked for tokens")

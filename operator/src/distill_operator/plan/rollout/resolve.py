@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from distill_api.probing import Protocol
 from distill_api.recipe import Component
 from distill_api.rollout import DistilledModelRolloutSpec
 from distill_api.rollout_arms import Arm as WantedArm
@@ -29,10 +30,11 @@ from distill_operator.render.rollout.order import (
     RouteOrder,
 )
 
-OWN: Final = (Runtime.ONNX_RUNTIME, Runtime.TORCH)
-"""Runtimes whose image has our own programs."""
 LONGEST: Final = 63
 """Characters of the name of a Service."""
+
+OWN: Final = (Runtime.ONNX_RUNTIME, Runtime.TORCH)
+"""Runtimes whose image has our own programs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,8 @@ def _prober(
         measures=tuple(_measures(given, QuerySource.HELD_OUT)),
         mirrored=tuple(_measures(given, QuerySource.MIRRORED)),
         models=_models(given, teacher, student),
+        teacher_protocol=_protocol(given, Arm.TEACHER),
+        student_protocol=_protocol(given, Arm.STUDENT),
     )
 
 
@@ -228,6 +232,15 @@ def _models(given: Given, teacher: ArmOrder | None, student: ArmOrder | None) ->
     ends = (_service(given, Arm.TEACHER), _service(given, Arm.STUDENT))
     known = (order.revision if order else None for order in (teacher, student))
     return "-".join(own or end for own, end in zip(known, ends, strict=True))
+
+
+def _protocol(given: Given, arm: Arm) -> Protocol:
+    """Return how an arm is asked: Triton knows nothing of OpenAI's paths."""
+    asked = _arm(given, arm)
+    runs = asked.deployment or asked.service
+    assert runs is not None
+    triton = runs.runtime is Runtime.TRITON
+    return Protocol.OPEN_INFERENCE if triton else Protocol.OPEN_AI
 
 
 def _measures(given: Given, source: QuerySource) -> Iterator[tuple[str, str]]:

@@ -126,6 +126,8 @@ def _server(order: ArmOrder) -> Manifest:
     found["ports"] = [{"name": PORT_NAME, "containerPort": runtimes.port(order), "protocol": "TCP"}]
     for own in _mounted(order):
         found["volumeMounts"] += pods.mount(own.model, name=own.name, path=own.path)
+    found["volumeMounts"] += pods.parts(order.model, launch.parts(order))
+    found["volumeMounts"] += pods.writable(launch.writes)
     if (size := _shared_memory(order)) is not None:
         found["volumeMounts"].append(pods.shared_memory(size)[1])
     found |= _probes(order)

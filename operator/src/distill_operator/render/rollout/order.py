@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from distill_api.probing import Protocol
 from distill_api.rollout_arms import ServingDeployment
 from distill_api.rollout_policies import Prober
 from distill_api.rollout_route import OwnedRoute
@@ -118,3 +119,5 @@ class ProberOrder:
     models: str | None = None
     """Names what both arms serve; None where their servers tell."""
     port: int = PROBER_PORT
+    teacher_protocol: Protocol = Protocol.OPEN_AI
+    student_protocol: Protocol = Protocol.OPEN_AI

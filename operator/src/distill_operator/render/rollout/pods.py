@@ -1,5 +1,6 @@
 """The pods of an arm or of the prober: restricted, with the model mounted by digest."""
 
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from distill_api import telemetry, wire
@@ -119,6 +120,20 @@ def mount(model: Model, *, name: str = MODEL, path: str = MODEL_DIR) -> list[Man
     if model.reference is None and model.claim is None:
         return []
     return [{"name": name, "mountPath": path, "readOnly": True}]
+
+
+def writable(folders: Iterable[str]) -> list[Manifest]:
+    """Return where the container finds its scratch space as well."""
+    return [{"name": "scratch", "mountPath": folder} for folder in folders]
+
+
+def parts(model: Model, places: Mapping[str, str]) -> list[Manifest]:
+    """Return where the container finds folders of the model as well, by the folders."""
+    return [
+        own | {"mountPath": place, "subPath": part}
+        for own in mount(model)
+        for part, place in places.items()
+    ]
 
 
 def fetcher(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from distill_api import wire
+from distill_api.probing import Protocol
 from distill_api.rollout_arms import ServingPodTemplate
 
 from distill_operator.render.order import Manifest
@@ -79,6 +80,9 @@ def _arguments(order: ProberOrder) -> Iterator[str]:
         flags["--models"] = order.models
     if prober.generation is not None:
         flags["--generation"] = prober.generation.model_dump_json(by_alias=True, exclude_none=True)
+    for arm, protocol in (("teacher", order.teacher_protocol), ("student", order.student_protocol)):
+        if protocol is not Protocol.OPEN_AI:
+            flags[f"--{arm}-protocol"] = protocol.value
     yield from (word for pair in flags.items() for word in pair)
     for metric, measure in order.measures:
         yield from ("--measure", f"{metric}={measure}")

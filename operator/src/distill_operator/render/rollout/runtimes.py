@@ -4,10 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from distill_api import triton
 from distill_api.rollout_arms import Runtime
 
 from distill_operator.render.rollout.order import ArmOrder, Model
 
+SERVED_DIR: Final = "/repository"
+"""Where Triton finds the model under its served name."""
 MODEL_DIR: Final = "/artifact"
 """Where the artifact or claim is mounted; an artifact has its files below `models`."""
 ADAPTERS_DIR: Final = "/adapters"
@@ -33,6 +36,10 @@ class Launch:
     """Size of /dev/shm where the spec names none; None: the container runtime's."""
     drains: bool = True
     """False: it stops at SIGTERM, so the pod has to wait before it."""
+    writes: tuple[str, ...] = ()
+    """Folders that it writes to whatever its environment says."""
+    parts: Callable[[ArmOrder], Mapping[str, str]] = lambda _: {}
+    """Where parts of the model are mounted once more, by their folders below it."""
 
 
 def model_path(order: ArmOrder) -> str:
@@ -112,13 +119,38 @@ def _of_vllm(order: ArmOrder) -> dict[str, str]:
 
 
 def _triton(order: ArmOrder) -> list[str]:
+    """Return the whole command: images of Triton have an entry point that runs it, or none.
+
+    The repository is in the artifact; beside it stands one that has the student under the name that
+    clients ask for, as Triton calls models by their folders.
+    """
+    left = order.deployment.pod_template.termination_grace_period_seconds
+    left -= order.deployment.drain_seconds
     return [
         "tritonserver",
-        f"--model-repository={model_path(order)}",
+        f"--model-repository={model_path(order)}/{triton.FOLDER}",
+        *([f"--model-repository={SERVED_DIR}"] if _triton_parts(order) else []),
+        "--model-control-mode=none",
+        "--strict-readiness=true",
         f"--http-port={port(order)}",
         f"--metrics-port={metrics_port(order)}",
-        "--strict-readiness=true",
+        f"--exit-timeout-secs={max(1, left - LAST_SECONDS)}",
     ]
+
+
+def _triton_parts(order: ArmOrder) -> dict[str, str]:
+    """Mount the student's ensemble, and the prober's, under the name that clients ask for."""
+    name = order.served_name
+    if name == triton.MODEL:
+        return {}
+    folder = f"{_inside(order)}{triton.FOLDER}/{triton.MODEL}"
+    return {f"{folder}{end}": f"{SERVED_DIR}/{name}{end}" for end in ("", triton.PROBE)}
+
+
+def _inside(order: ArmOrder) -> str:
+    """Return the model's folder within its volume, with the slash behind it."""
+    inside = model_path(order).removeprefix(MODEL_DIR).strip("/")
+    return f"{inside}/" if inside else ""
 
 
 LAUNCHES: Final[Mapping[Runtime, Launch]] = {
@@ -133,7 +165,19 @@ LAUNCHES: Final[Mapping[Runtime, Launch]] = {
         shared_memory="1Gi",
         drains=False,
     ),
-    Runtime.TRITON: Launch(_triton, 8000, "/v2/health/ready", "/v2/health/live", 8002),
+    Runtime.TRITON: Launch(
+        _triton,
+        8000,
+        "/v2/health/ready",
+        "/v2/health/live",
+        8002,
+        # Server and Python models hand tensors over there: 1 MiB for each model at first.
+        shared_memory="256Mi",
+        drains=False,
+        # Its Python backend makes a folder there, and ends without.
+        writes=("/tmp",),  # noqa: S108 - in the pod
+        parts=_triton_parts,
+    ),
 }
 
 if LAUNCHES.keys() != set(Runtime):

@@ -10,28 +10,28 @@ from devcluster.images import recipe
 from devcluster.images.buildah import Buildah, BuildFailed
 
 
-def ensure(buildah: Buildah, say: Callable[[str], None]) -> str:
+def ensure(buildah: Buildah, say: Callable[[str], None], below: recipe.Base = recipe.BASE) -> str:
     """Return the base image's name; make the image when it is not there yet."""
-    reference = recipe.base()
+    reference = recipe.base(below)
     if not buildah.has(reference):
         say(f"building {reference}: a minimal Debian, a minute or two")
-        build(buildah, reference)
+        build(buildah, reference, below)
     return reference
 
 
-def build(buildah: Buildah, reference: str) -> None:
+def build(buildah: Buildah, reference: str, below: recipe.Base) -> None:
     """Make the base image."""
     with tempfile.TemporaryDirectory(dir=buildah.storage.parent) as scratch:
         root = Path(scratch, "root")
-        bootstrap(root)
+        bootstrap(root, below)
         slim(root)
         buildah.import_folder(root, reference)
 
 
-def bootstrap(root: Path) -> None:
+def bootstrap(root: Path, below: recipe.Base) -> None:
     """Unpack Debian into the folder; needs root rights, some 70 s."""
-    include = ",".join(recipe.BASE_PACKAGES)
-    command = ["debootstrap", "--variant=minbase", f"--include={include}", recipe.BASE_SUITE]
+    include = ",".join(below.packages)
+    command = ["debootstrap", "--variant=minbase", f"--include={include}", below.suite]
     done = subprocess.run([*command, str(root)], capture_output=True, text=True, check=False)
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-15:])

@@ -66,7 +66,7 @@ def dependencies(
     target = places.layout(names.dependencies)
     if not layout.complete(target):
         buildah = Buildah(places.storage)
-        base.ensure(buildah, say)
+        base.ensure(buildah, say, image.base)
         say(f"building {names.dependencies}: downloads and compiles, some minutes")
         plan = Build(
             names.dependencies,

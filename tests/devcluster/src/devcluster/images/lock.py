@@ -12,6 +12,8 @@ HEADER = "# Exported from uv.lock by `python -m devcluster.images lock`; do not 
 # the profiler's, which torch.profiler calls for CPU work too.
 KEPT = frozenset({"nvidia-cuda-runtime", "nvidia-cuda-cupti"})
 CUDA_PREFIXES = ("nvidia-", "cuda-", "triton")
+# Of NVIDIA's inference server, which is called like the compiler.
+OTHERS = frozenset({"tritonclient"})
 PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)==", re.MULTILINE)
 
 TRAINER = "trainer-image/requirements-cuda.txt"
@@ -19,12 +21,14 @@ SERVER = "server-image/requirements.txt"
 VLLM = "server-image/vllm/cpu/requirements-cpu.txt"
 VLLM_HEADER = "# Resolved from requirements.in by `python -m devcluster.images pin`; do not edit.\n"
 IMAGES_PYTHON = "3.13"
+TRITON = "server-image/triton"
+"""A project of its own, with a lock of its own: see its pyproject.toml."""
 
 
 def left_out(lock: str) -> tuple[str, ...]:
     """Name the packages of a lock file that are of no use without a GPU."""
     names = {package["name"] for package in tomllib.loads(lock)["package"]}
-    return tuple(sorted(n for n in names - KEPT if n.startswith(CUDA_PREFIXES)))
+    return tuple(sorted(n for n in names - KEPT - OTHERS if n.startswith(CUDA_PREFIXES)))
 
 
 def exports(lock: str) -> Mapping[str, tuple[str, ...]]:
@@ -42,11 +46,23 @@ def beside(trainer: str) -> tuple[str, ...]:
     return ("--extra=server", *(f"--no-emit-package={name}" for name in PIN.findall(trainer)))
 
 
-def export(root: Path, arguments: tuple[str, ...]) -> str:
+def beside_triton() -> Mapping[str, tuple[str, ...]]:
+    """Return the same for Triton: what its official image lacks, and a whole server."""
+    return {
+        f"{TRITON}/requirements.txt": (),
+        f"{TRITON}/requirements-server.txt": ("--group=server",),
+    }
+
+
+def export(project: Path, arguments: tuple[str, ...]) -> str:
     """Run `uv export` and return the requirement file's text."""
     fixed = ["--frozen", "--quiet", "--no-dev", "--no-emit-project", "--no-annotate", "--no-header"]
     done = subprocess.run(
-        ["uv", "export", *fixed, *arguments], cwd=root, check=True, capture_output=True, text=True
+        ["uv", "export", *fixed, *arguments],
+        cwd=project,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     return HEADER + done.stdout
 
@@ -56,6 +72,8 @@ def stale(root: Path) -> dict[str, str]:
     lock = (root / "uv.lock").read_text()
     wanted = {name: export(root, arguments) for name, arguments in exports(lock).items()}
     wanted[SERVER] = export(root, beside(wanted[TRAINER]))
+    own = beside_triton()
+    wanted |= {name: export(root / TRITON, arguments) for name, arguments in own.items()}
     return {
         name: text
         for name, text in wanted.items()

@@ -9,11 +9,9 @@ from typing import Literal
 type Accelerator = Literal["cuda", "cpu"]
 
 NAMES = ("operator", "trainer", "server")
-ON_DEMAND = ("vllm",)
+ON_DEMAND = ("vllm", "triton")
 """Images that are built only where they are named: they take minutes more."""
 REPOSITORY = "localhost/kubedistill"
-BASE_SUITE = "trixie"
-BASE_PACKAGES = ("ca-certificates", "python3", "python3-venv")
 # What no program in the images reads; 90 of the base's 269 MB.
 BASE_LEFT_OUT = ("usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache/apt")
 
@@ -22,6 +20,19 @@ SHARED_CODE = ("pyproject.toml", "README.md", "crds/src")
 SERVER_CODE = ("server-image/requirements.txt", "server-image/src")
 INSTALL = "scripts/image-install.sh"
 IGNORED = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache"})
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A minimal Debian below images."""
+
+    suite: str
+    packages: tuple[str, ...]
+
+
+BASE = Base("trixie", ("ca-certificates", "python3", "python3-venv"))
+# With the Python before 3.13 that Triton's bridge needs, and the library that it is linked with.
+OLDER_BASE = Base("bookworm", ("ca-certificates", "libpython3.11", "python3", "python3-venv"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,7 @@ class Image:
     code: tuple[str, ...]  # inputs of the small one that often does
     accelerator: Accelerator | None = None
     shares: str | None = None  # the image whose dependencies these are, word for word
+    base: Base = BASE
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -92,6 +104,19 @@ def vllm(accelerator: Accelerator) -> Image:
     return Image("vllm", "server-image/vllm/Dockerfile", dependencies, code)
 
 
+def triton(accelerator: Accelerator) -> Image:
+    """Return Triton's image; the one for GPUs is made upon NVIDIA's, which only a registry has."""
+    if accelerator == "cuda":
+        raise ValueError(
+            "the triton image for GPUs is made upon NVIDIA's own by any builder that reaches its"
+            " registry: docker build -f server-image/triton/Dockerfile ."
+        )
+    folder = "server-image/triton"
+    dependencies = (f"{folder}/requirements-server.txt", f"{folder}/cpu/arrange.py")
+    code = (f"{folder}/cpu/tritonserver",)
+    return Image("triton", f"{folder}/cpu/Dockerfile", dependencies, code, base=OLDER_BASE)
+
+
 def named(name: str, accelerator: Accelerator) -> Image:
     """Return the image called so; ValueError with the names there are."""
     match name:
@@ -103,6 +128,8 @@ def named(name: str, accelerator: Accelerator) -> Image:
             return server(accelerator)
         case "vllm":
             return vllm(accelerator)
+        case "triton":
+            return triton(accelerator)
     known = ", ".join((*NAMES, *ON_DEMAND))
     raise ValueError(f"there is no image {name!r}; the images are {known}")
 
@@ -138,15 +165,15 @@ def dependencies_part(dockerfile: str) -> str:
     return rest.partition("\nFROM ")[0]
 
 
-def base() -> str:
-    """Name the base below all images by what it is made of."""
-    words = (BASE_SUITE, *BASE_PACKAGES, *BASE_LEFT_OUT)
+def base(below: Base = BASE) -> str:
+    """Name the base below an image by what it is made of."""
+    words = (below.suite, *below.packages, *BASE_LEFT_OUT)
     return f"{REPOSITORY}/base:{digest(Path(), (), *words)}"
 
 
 def names(image: Image, root: Path) -> Names:
     """Name the image by its inputs: the same inputs have the same name on every machine."""
-    lowest = base()
+    lowest = base(image.base)
     stage = dependencies_part((root / image.dockerfile).read_text())
     below = digest(root, image.dependencies, lowest.rpartition(":")[2], stage)
     top = digest(root, (image.dockerfile, *image.code), below)

@@ -1,0 +1,82 @@
+"""An ONNX graph in Triton's Python backend: requests of several lengths in one go.
+
+Copied into the model repository, where a Python of Triton's own runs it: numpy and onnxruntime are
+all it may know.
+"""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+Rectangles = Mapping[str, NDArray[np.int64]]
+"""Tokens by input: [texts, length]."""
+
+
+class Graph:
+    """A graph with one output."""
+
+    def __init__(self, path: Path, *, pad: int, pad_left: bool, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        available = onnxruntime.get_available_providers()
+        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+        providers = [name for name in wanted if name in available]
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        self._pads, self._left = {"input_ids": pad}, pad_left
+
+    def compute(self, asked: Sequence[Rectangles]) -> list[Any]:
+        """Return the output [texts, width] of each request, in their order.
+
+        Requests of about one length are computed together, so that a long text does not make all
+        others as long as itself.
+        """
+        found: list[Any] = [None] * len(asked)
+        for places in self._alike(asked).values():
+            made = self._run([asked[place] for place in places])
+            begin = 0
+            for place in places:
+                rows = asked[place]["input_ids"].shape[0]
+                found[place] = made[begin : begin + rows]
+                begin += rows
+        return found
+
+    @staticmethod
+    def _alike(asked: Sequence[Rectangles]) -> dict[int, list[int]]:
+        groups: dict[int, list[int]] = {}
+        for place, one in enumerate(asked):
+            groups.setdefault((one["input_ids"].shape[1] - 1).bit_length(), []).append(place)
+        return groups
+
+    def _run(self, asked: Sequence[Rectangles]) -> Any:
+        length = max(one["input_ids"].shape[1] for one in asked)
+        given = {
+            name: np.concatenate([self._filled(name, one[name], length) for one in asked])
+            for name in asked[0]
+        }
+        (made,) = self._session.run(None, given)
+        return made
+
+    def _filled(self, name: str, rows: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+        more = length - rows.shape[1]
+        around = ((0, 0), (more, 0) if self._left else (0, more))
+        return np.pad(rows, around, constant_values=self._pads.get(name, 0))
+
+
+def usable(quota: Path = QUOTA) -> int:
+    """Return the processors of this process, lowered by the container's CPU limit."""
+    available = len(os.sched_getaffinity(0))
+    try:
+        share, period = quota.read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return available
+    return (
+        available if share == "max" else max(1, min(available, math.ceil(int(share) / int(period))))
+    )

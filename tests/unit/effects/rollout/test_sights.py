@@ -341,15 +341,21 @@ def test_an_encoder_decoder_is_refused_for_vllm_as_soon_as_its_job_is_known(
 
     assert found.final
     assert "encoder-decoder" in str(found.problem)
-    assert "serve it by runtime Triton" in str(found.problem)
+    assert "serve it by a server of your own" in str(found.problem)
 
 
-def test_an_encoder_decoder_is_served_by_triton_and_a_decoder_by_vllm() -> None:
-    store = bodies.a_world()
-    store.put(DISTILLATION_JOB, a_job(T5, artifact=published("pvc://models/t5")))
-    by_triton = a_spec(component="QueryTransform", student=TRITON)
-    assert artifact.look(by_triton, OWNER.namespace, store).uri == "pvc://models/t5"
+def test_triton_serves_what_was_published_with_a_repository() -> None:
+    store, spec = bodies.a_world(), a_spec(student=TRITON)
+    store.put(DISTILLATION_JOB, a_job(artifact=published("pvc://models/minilm")))
+    found = artifact.look(spec, OWNER.namespace, store)
+    assert found.final
+    assert "publishes no model repository for Triton" in str(found.problem)
+    asked, store = {"export": {"tritonRepository": {}}}, bodies.a_world()
+    store.put(DISTILLATION_JOB, a_job(asked, artifact=published("pvc://models/minilm")))
+    assert artifact.look(spec, OWNER.namespace, store).uri == "pvc://models/minilm"
 
+
+def test_a_decoder_is_served_by_vllm() -> None:
     store = bodies.a_world()
     causal = T5 | {"student": {"architecture": "Causal"}}
     store.put(DISTILLATION_JOB, a_job(causal, artifact=published("pvc://models/small")))

@@ -1,5 +1,6 @@
 """The student's artifact, as its job has published it or the spec names it."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from distill_api.rollout import DistilledModelRolloutSpec
@@ -47,10 +48,25 @@ def _unservable(spec: DistilledModelRolloutSpec, body: Manifest) -> str | None:
     if architecture == SEQ2SEQ and served is not None and served.runtime is Runtime.VLLM:
         return (
             f"the student of DistillationJob {name} is an encoder-decoder (architecture"
-            f" {SEQ2SEQ}, such as T5), and vLLM serves decoders only: serve it by runtime Triton,"
-            " or train a student of architecture Causal"
+            f" {SEQ2SEQ}, such as T5), and vLLM serves decoders only: serve it by a server of"
+            " your own (student.service), or train a student of architecture Causal"
         )
-    return None
+    return _without_repository(spec, name, job)
+
+
+def _without_repository(
+    spec: DistilledModelRolloutSpec, name: str, job: Mapping[str, Any]
+) -> str | None:
+    """Return why Triton's pods would find nothing to serve."""
+    runs = spec.student.deployment
+    if runs is None or runs.runtime is not Runtime.TRITON:
+        return None
+    if (job.get("export") or {}).get("tritonRepository") is not None:
+        return None
+    return (
+        f"DistillationJob {name} publishes no model repository for Triton: make the student of"
+        " another job, with export.tritonRepository, or serve it by another runtime"
+    )
 
 
 def of_job(body: Manifest) -> ObservedArtifact:

@@ -50,3 +50,21 @@ def test_only_cuda_packages_are_left_out() -> None:
     names = ["torch", "nvidia-cublas", "nvidia-cuda-runtime", "triton", "cuda-bindings", "numpy"]
     text = "\n".join(f'[[package]]\nname = "{name}"' for name in names)
     assert lock.left_out(text) == ("cuda-bindings", "nvidia-cublas", "triton")
+
+
+def test_vllms_image_has_what_was_asked_for_and_no_cuda_but_what_torch_needs(root: Path) -> None:
+    folder = (root / lock.VLLM).parent
+    found = pins(root, lock.VLLM)
+    for name in ("requirements.in", "overrides.txt"):
+        asked = dict(REQUIREMENT.findall((folder / name).read_text()))
+        assert asked.items() <= found.items(), f"run `python -m devcluster.images pin` after {name}"
+    assert {name for name in found if name.startswith(lock.CUDA_PREFIXES)} == lock.KEPT
+    # There is no such build on PyPI.
+    assert "torchaudio" not in found
+
+
+def test_cuda_is_left_out_with_its_hashes() -> None:
+    text = (
+        "a==1 \\\n    --hash=x\ntriton==3 \\\n    --hash=y\n    --hash=z\nb==2 \\\n    --hash=w\n"
+    )
+    assert lock.without_cuda(text) == "a==1 \\\n    --hash=x\nb==2 \\\n    --hash=w\n"

@@ -75,8 +75,16 @@ def test_a_missing_input_is_named(tmp_path: Path) -> None:
         recipe.files(tmp_path, recipe.operator().inputs)
 
 
+def test_vllms_image_is_built_for_processors_and_where_it_is_named_only(root: Path) -> None:
+    found = recipe.names(recipe.named("vllm", "cpu"), root)
+    assert "/vllm-dependencies:" in found.dependencies
+    assert "vllm" not in recipe.NAMES
+    with pytest.raises(ValueError, match="docker build -f server-image/vllm/Dockerfile"):
+        recipe.named("vllm", "cuda")
+
+
 def test_an_unknown_image_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="the images are operator, trainer, server"):
+    with pytest.raises(ValueError, match="the images are operator, trainer, server, vllm"):
         recipe.named("gateway", "cpu")
 
 

@@ -102,7 +102,7 @@ def world(
     causal.save(tiny_causal.taught(tiny_causal.model(), 90), folder / "teacher")
     story.pack(folder, "teacher")
     write_jsonl(folder / "questions.jsonl", tiny_causal.rows(90))
-    image = images.with_deepspeed(two_nodes)
+    image = images.image(two_nodes, "trainer")
     log = tmp_path_factory.mktemp("operator") / "operator.log"
     volumes = shared_volumes.made(two_nodes, shared_space, tmp_path_factory.mktemp("volumes"), 6)
     operator = Operator(two_nodes.kubeconfig, shared_space, log, image=image, host=story.HOST)

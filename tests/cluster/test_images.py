@@ -18,6 +18,7 @@ PROBES = {
     "trainer": (
         "import torch, sentence_transformers, oras, s3fs, ir_measures, matplotlib.pyplot; "
         "import distill_server.process, distill_trainer, distill_api; "
+        "from distill_trainer.distributed import zero; zero.library(torch.device('cpu')); "
         "assert not torch.cuda.is_available(); "
         "torch.nn.Linear(8, 4)(torch.ones(2, 8)).sum().backward()"
     ),

@@ -48,7 +48,7 @@ def torchrun(given: Given, folder: Path, processes: int, *more: str) -> None:
 @pytest.mark.parametrize("name", Name)
 def test_a_strategy_trains(given: Given, gpus: int, tmp_path: Path, tell: Tell, name: Name):
     if name in ZERO and find_spec("deepspeed") is None:
-        pytest.skip("needs DeepSpeed: install the extra kubedistill[deepspeed]")
+        pytest.skip("needs DeepSpeed: install the extra kubedistill[trainer]")
     processes = torch.cuda.device_count() if gpus else 2
     torchrun(given, tmp_path, processes, "--strategies", name.value, "--gpus", str(gpus))
     told = check(tmp_path, given, name, processes)

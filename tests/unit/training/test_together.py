@@ -19,7 +19,7 @@ import tiny_given
 import tiny_models
 import torch
 from distill_api.training import Strategy as Name
-from distill_trainer.distributed import dealing, strategies
+from distill_trainer.distributed import dealing, hiding, strategies
 from distill_trainer.distributed.strategy import Alone
 from distill_trainer.distributed.world import ALONE, World, joined
 from distill_trainer.errors import BadInput, TryAgain
@@ -256,9 +256,18 @@ def test_more_processes_than_texts_keep_step():
 
 
 def test_zero_is_refused_where_the_image_lacks_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(strategies, "find_spec", lambda _: None)
+    monkeypatch.setattr(hiding, "find_spec", lambda _: None)
     with pytest.raises(BadInput, match="use an image with it, or DDP, or FSDP2"):
         strategies.of(Name.ZERO2, World(0, 2))
+
+
+def test_saving_a_model_does_not_import_deepspeed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.delitem(sys.modules, hiding.NAME, raising=False)
+    hiding.hide()
+    tiny_models.teacher(layers=1).save_pretrained(str(tmp_path))
+    assert sys.modules[hiding.NAME] is None
+    assert hiding.reveal()
+    assert hiding.NAME not in sys.modules
 
 
 def test_one_process_needs_no_strategy():

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from distill_trainer import context as contexts
 from distill_trainer import errors, reporting
 from distill_trainer.context import Context, Places
-from distill_trainer.distributed import launch
+from distill_trainer.distributed import hiding, launch
 from distill_trainer.progress import HttpSender, Progress
 from distill_trainer.usage import Meter
 
@@ -167,6 +167,7 @@ def _do(
     except (ValidationError, OSError) as error:
         return _unreadable(options.task, error), Exit.GIVE_UP
     _limit_threads(task.threads)
+    hiding.hide()
     if launch.wanted(task):
         return launch.run(task, arguments, options.places.scratch, stop)
     progress = Progress(_sender())

@@ -15,17 +15,17 @@ With NCCL as many processes are tested as there are accelerators (`make test-gpu
 | training.lora                  | yes | yes   | yes   | yes   | yes   |
 | training.lora, quantizedBase   | yes | no    | no    | no    | no    |
 
-ZeRO needs the extra `deepspeed` in the image.
+ZeRO needs DeepSpeed, which our images hold; one that somebody made without it says so.
 """
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Final
 
 from distill_api.names import Reason
 from distill_api.training import Strategy as Name
 from torch import Tensor, nn
 
+from distill_trainer.distributed import hiding
 from distill_trainer.distributed.strategy import Alone, Strategy
 from distill_trainer.distributed.world import World
 from distill_trainer.errors import BadInput
@@ -48,7 +48,7 @@ def several(name: Name, world: World) -> Strategy:
 
             return Sharded(world)
         case Name.ZERO1 | Name.ZERO2 | Name.ZERO3:
-            if find_spec("deepspeed") is None:
+            if not hiding.reveal():
                 raise BadInput(
                     Reason.BAD_RECIPE,
                     f"training.distributed.strategy {name} needs DeepSpeed, which this image does"

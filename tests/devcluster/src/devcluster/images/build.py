@@ -25,6 +25,11 @@ class Built:
 
 def ensure(image: recipe.Image, root: Path, places: Places) -> Built:
     """Return the image of the sources below root; build only what is not there yet."""
+    names = recipe.names(image, root)
+    if layout.complete(places.layout(names.image)):
+        # Not even a wait for others, whose builds may take many minutes.
+        places.mark(places.layout(names.image))
+        return Built(names.image, places.layout(names.image))
     with locked(places), tempfile.TemporaryDirectory(dir=places.root) as scratch:
         # A copy, so that a file saved during the build cannot get under the name of another.
         context = Path(scratch, "context")

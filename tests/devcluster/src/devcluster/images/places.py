@@ -34,12 +34,16 @@ class Places:
         name, _, tag = reference.rpartition("/")[2].partition(":")
         return self.root / "oci" / f"{name}-{tag}"
 
+    def mark(self, layout: Path) -> None:
+        """Mark an image as used now, so that it is not the next one to be removed."""
+        os.utime(layout)
+
     def use(self, layout: Path) -> None:
         """Mark an image as used now, and remove all but the latest few of the same name.
 
         Each change of the sources makes a new one; kept for ever they would fill the disk.
         """
-        os.utime(layout)
+        self.mark(layout)
         name = TAG.sub("", layout.name)
         same = [path for path in layout.parent.iterdir() if TAG.sub("", path.name) == name]
         same.sort(key=lambda path: path.stat().st_mtime, reverse=True)

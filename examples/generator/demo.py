@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import json
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from importlib import import_module
@@ -53,9 +54,19 @@ def write_questions(path: Path, count: int) -> None:
 
 
 def write_teacher(folder: Path) -> None:
-    """Turn the package's GGUF into a folder with safetensors, unless it is there."""
-    if (folder / "config.json").exists():
+    """Turn the package's GGUF into a folder with safetensors, unless it is there.
+
+    It gets its name when it is whole: what an interruption left is made anew.
+    """
+    if folder.exists():
         return
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        _convert(made := Path(scratch, folder.name))
+        made.rename(folder)
+
+
+def _convert(folder: Path) -> None:
+    """Write the package's model as safetensors with its tokenizer."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

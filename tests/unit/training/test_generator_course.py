@@ -183,6 +183,29 @@ def test_an_answer_does_not_depend_on_its_neighbours_or_on_chance_elsewhere():
     assert len({one.text for one in together}) > 1
 
 
+def test_a_batch_tells_of_its_tokens_while_it_is_written(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(local_generator, "TELL_SECONDS", 0.0)
+    teacher = tiny_causal.model()
+    sampling = conversation.Sampling(temperature=1, max_tokens=12)
+    asked = [answers.ask("a1 ?", "a1 b2", sampling, number) for number in range(4)]
+    told: list[tuple[int, int]] = []
+    found = LocalGenerator(teacher, sampling, 4).answer(
+        asked, lambda count, tokens: told.append((count, tokens))
+    )
+    written, read = sum(one.tokens for one in found), sum(one.prompt_tokens for one in found)
+    assert len({one.tokens for one in found}) > 1, "some end before others"
+    assert told[-1] == (4, read)
+    assert all(count == 0 for count, _ in told[:-1])
+    assert sum(tokens for _, tokens in told[:-1]) == written
+
+    def stop(answered: int, _: int) -> None:
+        assert answered == 0
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        LocalGenerator(teacher, sampling, 4).answer(asked, stop)
+
+
 def test_samples_are_of_the_distribution():
     sampling = conversation.Sampling(temperature=0.5)
     scores = torch.log(torch.tensor([[0.2, 0.3, 0.5]]))

@@ -135,7 +135,7 @@ class Counter:
         self.tell()
 
     def add(self, texts: int, tokens: int) -> None:
-        """Count a batch and tell; raises where the pod was asked to end."""
+        """Count a batch, or tokens of one under way, and tell; raises where the pod is to end."""
         self.done += texts
         self.made += texts
         self.tokens += tokens
@@ -147,6 +147,7 @@ class Counter:
         seconds = max(time.monotonic() - self.started, 1e-9)
         metrics = {
             "textsPerSecond": round(self.made / seconds, 1),
+            "tokensPerSecond": round(self.tokens / seconds, 1),
             "texts": self.done,
             "tokens": self.tokens,
         }
@@ -154,7 +155,7 @@ class Counter:
 
 
 type Tell = Callable[[int, int], None]
-"""To be told texts and tokens of each batch."""
+"""To be told texts and tokens of each batch; of one under way tokens alone."""
 
 
 class Piece(claims.Piece, Protocol):
@@ -203,9 +204,15 @@ def fill[P: Piece](draft: Draft, plan: list[P], counter: Counter, making: Making
             counter.tell()
             context.check_stop()
             continue
+        began = time.monotonic()
         with own.held(piece):
             made = making.content(piece, counter.add)
             if (draft.path / piece.name).exists() and not whole(piece):
                 draft.drop(piece.name)
             draft.folder.create(piece.name, made)
         count(piece)
+        log.info(
+            "%s, %d of %d: %d texts in %.1f s",
+            *(piece.name, piece.number + 1, len(plan)),
+            *(piece.stop - piece.start, time.monotonic() - began),
+        )

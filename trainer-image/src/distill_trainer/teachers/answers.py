@@ -79,7 +79,8 @@ def ask(query: str, context: str, sampling: Sampling, number: int = 0) -> Ask:
 
 
 type Tell = Callable[[int, int], None]
-"""Called after each batch with the answers and tokens of it; may raise to stop."""
+"""Called after each batch with the answers and tokens of it, and within a batch with no answers
+and the tokens that are written by then; may raise to stop."""
 
 
 class Generator(Protocol):

@@ -1,5 +1,6 @@
 """A generating teacher whose weights run in this process."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -8,7 +9,14 @@ import numpy as np
 import torch
 from distill_api.sources import Sampling
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, TopPLogitsWarper
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TopPLogitsWarper,
+)
 
 from distill_trainer.losses import chunks
 from distill_trainer.students.causal import Causal
@@ -16,7 +24,8 @@ from distill_trainer.teachers import answers
 from distill_trainer.teachers.answers import Answer, Ask, Distributions, Tell
 from distill_trainer.texts import conversation
 
-PAD_LABEL: Final = -100
+TELL_SECONDS: Final = 1.0
+"""Between two words on a batch that is being written."""
 
 
 class Drawn(LogitsProcessor):  # type: ignore[misc]  # transformers has no types here
@@ -67,16 +76,16 @@ class LocalGenerator:
 
     def answer(self, asked: Sequence[Ask], tell: Tell | None = None) -> list[Answer]:
         """Answer conversations in batches of the given order."""
-        return in_batches(self._batch, asked, self.batch_size, tell)
+        return in_batches(self._batch, asked, self.batch_size, self.causal.ends, tell)
 
     def close(self) -> None:
         """Nothing to let go of: the process ends soon."""
 
-    def _batch(self, asked: Sequence[Ask]) -> list[Answer]:
+    def _batch(self, asked: Sequence[Ask], heard: "Heard") -> list[Answer]:
         prompts = [conversation.prompt_ids(self.causal.tokenizer, one.chat) for one in asked]
         if self.max_length is not None:
             prompts = [ids[-self.max_length :] for ids in prompts]
-        written = self.write(prompts, [one.seed for one in asked])
+        written = self.write(prompts, [one.seed for one in asked], heard=heard)
         cached: list[Distributions | None] = [None] * len(asked)
         if self.sampling.top_logprobs:
             cached = [*top_k(self.causal, prompts, written, self.sampling.top_logprobs)]
@@ -87,11 +96,16 @@ class LocalGenerator:
 
     @torch.no_grad()  # in inference mode, what a student keeps for later could not be trained
     def write(
-        self, prompts: Sequence[list[int]], seeds: Sequence[int], *, least: int = 0
+        self,
+        prompts: Sequence[list[int]],
+        seeds: Sequence[int],
+        *,
+        least: int = 0,
+        heard: "Heard | None" = None,
     ) -> list[list[int]]:
         """Return the token ids that the model writes after each prompt, its end included.
 
-        least: tokens that are written at least, for measurements of speed.
+        least: tokens that are written at least, for measurements of speed. heard: told of each.
         """
         model, tokenizer = self.causal.model, self.causal.tokenizer
         inputs = left_padded(prompts, tokenizer.pad_token_id, model.device)
@@ -104,24 +118,56 @@ class LocalGenerator:
         )
         drawn = [Drawn(seeds, self.sampling)] if self.sampling.temperature > 0 else []
         known = [] if self.vocabulary is None else [Known(self.vocabulary)]
-        out = generated(model, config, [*known, *drawn], inputs)
+        out = generated(model, config, [*known, *drawn], inputs, heard)
         rows = out[:, inputs["input_ids"].shape[1] :].tolist()
         return [until_end(row, self.causal.ends) for row in rows]
 
 
+class Heard(StoppingCriteria):  # type: ignore[misc]  # transformers has no types here
+    """Counts the tokens of a batch while they are written, and tells of them now and then.
+
+    A batch takes minutes where answers are long: till its end nobody would know whether it works,
+    and a pod that is asked to end would not hear of it.
+    """
+
+    def __init__(self, ends: Sequence[int], tell: Tell | None) -> None:
+        self.ends, self.tell = torch.tensor(list(ends)), tell
+        self.told = self.counted = 0
+        self._open: Tensor | None = None
+        self._when = time.monotonic()
+
+    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:  # noqa: ARG002 - as transformers calls it
+        """Count the tokens written last [rows]; never asks to stop."""
+        last = input_ids[:, -1]
+        self._open = torch.ones_like(last, dtype=torch.bool) if self._open is None else self._open
+        self.counted += int(self._open.sum())
+        self._open &= ~torch.isin(last, self.ends.to(last.device))
+        if self.tell is not None and time.monotonic() - self._when >= TELL_SECONDS:
+            self._when = time.monotonic()
+            self.tell(0, self.counted - self.told)
+            self.told = self.counted
+        return torch.zeros_like(last, dtype=torch.bool)
+
+
 def in_batches(
-    batch: Callable[[Sequence[Ask]], list[Answer]],
+    batch: Callable[[Sequence[Ask], Heard], list[Answer]],
     asked: Sequence[Ask],
     size: int,
+    ends: Sequence[int],
     tell: Tell | None,
 ) -> list[Answer]:
-    """Answer in batches of the given order; tell after each how many answers and tokens it had."""
+    """Answer in batches of the given order; tell after each how many answers and tokens it had.
+
+    ends: token ids at which an answer ends. While a batch is written tokens alone are told.
+    """
     found: list[Answer] = []
     for start in range(0, len(asked), size):
-        answered = batch(asked[start : start + size])
+        heard = Heard(ends, tell)
+        answered = batch(asked[start : start + size], heard)
         found += answered
         if tell is not None:
-            tell(len(answered), sum(one.prompt_tokens + one.tokens for one in answered))
+            tokens = sum(one.prompt_tokens + one.tokens for one in answered)
+            tell(len(answered), tokens - heard.told)
     return found
 
 
@@ -130,6 +176,7 @@ def generated(
     config: GenerationConfig,
     processors: Sequence[LogitsProcessor],
     inputs: Mapping[str, Tensor],
+    heard: Heard | None = None,
 ) -> Any:
     """Return the rows of token ids that a model generates by these settings.
 
@@ -141,6 +188,7 @@ def generated(
             **inputs,
             generation_config=config,
             logits_processor=LogitsProcessorList(processors),
+            stopping_criteria=StoppingCriteriaList([] if heard is None else [heard]),
         )
     finally:
         model.generation_config = own

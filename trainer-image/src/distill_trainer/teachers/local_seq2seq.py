@@ -13,6 +13,7 @@ from distill_trainer.students import seq2seq
 from distill_trainer.students.seq2seq import Seq2Seq
 from distill_trainer.teachers import local_generator
 from distill_trainer.teachers.answers import Answer, Ask, Distributions, Tell
+from distill_trainer.teachers.local_generator import Heard
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +27,15 @@ class LocalSeq2Seq:
 
     def answer(self, asked: Sequence[Ask], tell: Tell | None = None) -> list[Answer]:
         """Answer in batches of the given order; a conversation's texts are read as one."""
-        return local_generator.in_batches(self._batch, asked, self.batch_size, tell)
+        ends = self.seq2seq.ends
+        return local_generator.in_batches(self._batch, asked, self.batch_size, ends, tell)
 
     def close(self) -> None:
         """Nothing to let go of: the process ends soon."""
 
-    def _batch(self, asked: Sequence[Ask]) -> list[Answer]:
+    def _batch(self, asked: Sequence[Ask], heard: Heard) -> list[Answer]:
         sources = [self._source(one) for one in asked]
-        written = self.write(sources, [one.seed for one in asked])
+        written = self.write(sources, [one.seed for one in asked], heard)
         cached: list[Distributions | None] = [None] * len(asked)
         if self.sampling.top_logprobs:
             cached = [*top_k(self.seq2seq, sources, written, self.sampling.top_logprobs)]
@@ -50,8 +52,13 @@ class LocalSeq2Seq:
         return ids if self.max_length is None else ids[-self.max_length :]
 
     @torch.inference_mode()
-    def write(self, sources: Sequence[list[int]], seeds: Sequence[int]) -> list[list[int]]:
-        """Return the token ids that the decoder writes for each source, their end included."""
+    def write(
+        self, sources: Sequence[list[int]], seeds: Sequence[int], heard: Heard | None = None
+    ) -> list[list[int]]:
+        """Return the token ids that the decoder writes for each source, their end included.
+
+        heard: told of each.
+        """
         model, pad = self.seq2seq.model, self.seq2seq.tokenizer.pad_token_id
         ids, mask = seq2seq.padded(sources, pad, model.device)
         config = GenerationConfig(
@@ -65,7 +72,7 @@ class LocalSeq2Seq:
         if self.sampling.temperature > 0:
             drawn.append(local_generator.Drawn(seeds, self.sampling))
         inputs = {"input_ids": ids, "attention_mask": mask}
-        out = local_generator.generated(model, config, drawn, inputs)
+        out = local_generator.generated(model, config, drawn, inputs, heard)
         return [local_generator.until_end(row, self.seq2seq.ends) for row in out[:, 1:].tolist()]
 
 

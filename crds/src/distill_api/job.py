@@ -252,6 +252,33 @@ _SPEC_RULES = [
 ]
 
 
+_NUMBERED: Final = (
+    "has(self.teacher.model)"
+    " || (has(self.teacher.endpoint) && has(self.teacher.endpoint.tokenizer))"
+)
+"""Whether it is known which token an id of the teacher's stands for."""
+
+
+def _logits_of_a_server(member: str) -> list[dict[str, JsonValue]]:
+    """Ask for what distributions of a server need: numbered tokens, and a cache of them."""
+    asked = f"!has(self.recipe.{member}) || !has(self.recipe.{member}.logits)"
+    return [
+        rule(
+            f"{asked} || {_NUMBERED}",
+            f"recipe.{member}.logits learns from the numbers of the teacher's tokens, and a server"
+            " does not say which tokenizer they are of: name it in teacher.endpoint.tokenizer,"
+            " or use outputs, which learns from the text",
+            at=f".recipe.{member}.logits",
+        ),
+        rule(
+            f"{asked} || has(self.teacher.model) || self.teacher.sampling.topLogprobs > 0",
+            f"recipe.{member}.logits needs the teacher's log-probabilities: set"
+            " teacher.sampling.topLogprobs to 1 or more, as an endpoint cannot run while training",
+            at=".teacher.sampling.topLogprobs",
+        ),
+    ]
+
+
 _ON_POLICY: Final = (
     "has(self.recipe.generator) && has(self.recipe.generator.logits)"
     " && has(self.recipe.generator.logits.onPolicy)"
@@ -277,12 +304,13 @@ _GENERATOR_RULES: Final = [
         " training.distributed.strategy DDP",
         at=".training.distributed.strategy",
     ),
+    *_logits_of_a_server("generator"),
     rule(
-        "!has(self.recipe.generator) || !has(self.recipe.generator.logits)"
-        " || has(self.teacher.model) || self.teacher.sampling.topLogprobs > 0",
-        "recipe.generator.logits needs the teacher's log-probabilities: set"
-        " teacher.sampling.topLogprobs to 1 or more, as an endpoint cannot run while training",
-        at=".teacher.sampling.topLogprobs",
+        "!has(self.teacher.endpoint) || !has(self.teacher.endpoint.tokenizer)"
+        " || self.component in ['Generator', 'QueryTransform']",
+        "teacher.endpoint.tokenizer is for teachers that write (Generator, QueryTransform): remove"
+        " it",
+        at=".teacher.endpoint.tokenizer",
     ),
     rule(
         "!has(self.recipe.generator) || has(self.teacher.model)"
@@ -302,12 +330,12 @@ _GENERATOR_RULES: Final = [
     ),
     rule(
         "self.component != 'Generator'"
-        " || (has(self.teacher.model) && self.teacher.sampling.topLogprobs > 0)"
+        f" || (({_NUMBERED}) && self.teacher.sampling.topLogprobs > 0)"
         " || (!self.data.balanceByDifficulty && !has(self.data.filter.minTeacherConfidence)"
         " && !has(self.data.filter.outlierDeviations))",
         "data.balanceByDifficulty, filter.minTeacherConfidence and outlierDeviations go by the"
         " probabilities of the teacher's own answers: set teacher.sampling.topLogprobs to 1 or more"
-        " with a teacher.model, or remove them",
+        " with a teacher.model or teacher.endpoint.tokenizer, or remove them",
         at=".data",
     ),
     rule(
@@ -321,6 +349,7 @@ _GENERATOR_RULES: Final = [
 
 _IS_SEQ2SEQ: Final = "has(self.student.architecture) && self.student.architecture == 'Seq2Seq'"
 _QUERY_TRANSFORM_RULES: Final = [
+    *_logits_of_a_server("queryTransform"),
     rule(
         "!has(self.recipe.queryTransform) || has(self.teacher.model)"
         " || (!has(self.recipe.queryTransform.hiddenStates)"

@@ -25,6 +25,10 @@ class NotYet(NamedTuple):
 _BY_S3: Final = "use s3:// with AWS_ENDPOINT_URL=https://storage.googleapis.com in its Secret"
 _OBJECT_STORES: Final = (
     ("teacher.model.uri", "has(self.teacher.model)"),
+    (
+        "teacher.endpoint.tokenizer.uri",
+        "has(self.teacher.endpoint) && has(self.teacher.endpoint.tokenizer)",
+    ),
     ("student.model.uri", "has(self.student.model)"),
     ("data.source.uri", "has(self.data.source)"),
     ("workspace.uri", "has(self.workspace.uri)"),
@@ -49,14 +53,6 @@ REFUSED: Final = (
         "remove it; the student learns from the teacher's answers",
     ),
     NotYet(
-        "recipe.queryTransform.logits with teacher.endpoint",
-        "has(self.recipe.queryTransform) && has(self.recipe.queryTransform.logits)"
-        " && has(self.teacher.endpoint)",
-        "remove logits and learn from the answers (outputs), or name the teacher's weights in"
-        " teacher.model; a server does not say whose numbers its tokens have",
-        at="recipe.queryTransform.logits",
-    ),
-    NotYet(
         "recipe.queryTransform.hiddenStates or attentions with a Seq2Seq student",
         "has(self.recipe.queryTransform) && has(self.student.architecture)"
         " && self.student.architecture == 'Seq2Seq'"
@@ -64,14 +60,6 @@ REFUSED: Final = (
         " || has(self.recipe.queryTransform.attentions))",
         "remove both and use outputs or logits, or take a Causal student",
         at="recipe.queryTransform",
-    ),
-    NotYet(
-        "recipe.generator.logits with teacher.endpoint",
-        "has(self.recipe.generator) && has(self.recipe.generator.logits)"
-        " && has(self.teacher.endpoint)",
-        "remove logits and learn from the answers (outputs), or name the teacher's weights in"
-        " teacher.model; a server does not say whose numbers its tokens have",
-        at="recipe.generator.logits",
     ),
     NotYet(
         "teacher.endpoint.protocol Triton of what writes",

@@ -141,6 +141,16 @@ class Endpoint(Model):
     """Limit of one request, in seconds."""
 
 
+class TeacherEndpoint(Endpoint):
+    """A teacher served elsewhere, and how it numbers its tokens."""
+
+    tokenizer: Annotated[StoredModel | None, Field(exclude_if=lambda found: found is None)] = None
+    """The served model's tokenizer: the folder of the model, or one with its tokenizer's files
+    alone. A recipe's `logits` need it: token ids that the server tells mean the same to the student
+    only if the student's tokenizer is this one, which is compared before the server is asked. The
+    server has to tell ids (vLLM does, by `return_tokens_as_token_ids`)."""
+
+
 class Prompts(Model):
     """Texts put before each input, as the model was trained to expect."""
 
@@ -164,7 +174,8 @@ class Sampling(Model):
     chain_of_thought: bool = False
     """Ask for reasoning and keep it apart from the answer."""
     top_logprobs: Annotated[int, Field(ge=0, le=256)] = 0
-    """Log-probabilities cached for each token; 0 caches only the text."""
+    """Log-probabilities cached for each token; 0 caches only the text. A server gives as many as
+    it is allowed to (20, or vLLM's `--max-logprobs`)."""
     system_prompt: Annotated[str, Field(max_length=16384)] | None = None
     """System message of every conversation."""
 
@@ -184,7 +195,7 @@ class Teacher(Model):
 
     model: ModelSource | None = None
     """Weights that the label and evaluate stages load."""
-    endpoint: Endpoint | None = None
+    endpoint: TeacherEndpoint | None = None
     """A server that the label and evaluate stages call."""
     prompts: Prompts = Prompts()
     """Texts put before the teacher's inputs."""

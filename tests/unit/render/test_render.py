@@ -221,6 +221,20 @@ def test_the_label_stage_sees_a_students_tokenizer_where_it_has_to_be_the_teache
     assert claims({"outputs": {}}, Stage.TRAIN) == {"small": True}
 
 
+def test_a_servers_tokenizer_is_fetched_where_its_tokens_are_kept_and_nowhere_else():
+    tokenizer = {"uri": "hf://organisation/teacher", "secretRef": {"name": "hub-token"}}
+    spec = jobs.spec(
+        component="Generator",
+        recipe={"generator": {"outputs": {}}},
+        teacher={"endpoint": {"url": "http://vllm/v1", "model": "m", "tokenizer": tokenizer}},
+        student={"model": {"uri": "oci://registry.example.com/s"}},
+    )
+    for stage in Stage:
+        labels = stage in {Stage.LABEL, Stage.PREPARE}
+        assert needs.hub(spec, stage) is labels
+        assert needs.secrets(spec, stage) == (("hub-token",) if labels else ())
+
+
 def test_a_missing_secret_lets_the_pod_start_and_say_so():
     found = [v["secret"] for v in pod(a_job(**EVERYTHING), Stage.LABEL)["volumes"] if "secret" in v]
     assert [(s["secretName"], s["optional"], s["defaultMode"]) for s in found] == [

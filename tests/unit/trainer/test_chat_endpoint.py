@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from distill_trainer.teachers.chat_endpoint import ChatEndpoint
 from distill_trainer.teachers.endpoint import Budget
 from http_faults import Answer, Call, serving
 
+RECORDED = Path(__file__).with_name("recorded")
+
 
 def told(message: dict[str, Any], finish: str = "stop", **choice: Any) -> Answer:
     body = {
@@ -23,9 +27,11 @@ def told(message: dict[str, Any], finish: str = "stop", **choice: Any) -> Answer
     return Answer(200, json.dumps(body).encode())
 
 
-def asked_of(answer: Answer, **sampling: Any) -> tuple[answers.Answer, list[Call]]:
+def asked_of(
+    answer: Answer | Callable[[Call], Answer], **sampling: Any
+) -> tuple[answers.Answer, list[Call]]:
     settings = Sampling(**sampling)
-    with serving(lambda _call: answer) as server:
+    with serving(answer if callable(answer) else lambda _call: answer) as server:
         teacher = ChatEndpoint(
             Endpoint(url=f"{server.url}/v1", model="m"), "k3y", settings, Budget(None)
         )
@@ -82,7 +88,7 @@ def test_numbered_tokens_are_cached_and_named_ones_are_not():
         {"token": "token_id:2", "top_logprobs": [{"token": "token_id:2", "logprob": 0.0}]},
     ]  # fmt: skip
     found, calls = asked_of(told({"content": "Ann"}, logprobs={"content": rows}), top_logprobs=64)
-    assert json.loads(calls[0].body)["top_logprobs"] == 20
+    assert json.loads(calls[0].body)["top_logprobs"] == 64
     cached = found.distributions
     assert cached is not None
     assert cached.ids.shape == (2, 2)
@@ -92,6 +98,37 @@ def test_numbered_tokens_are_cached_and_named_ones_are_not():
     found, _ = asked_of(told({"content": "Ann"}, logprobs={"content": named}), top_logprobs=2)
     assert found.distributions is None
     assert found.ids is None
+
+
+def test_what_vllm_answers_is_read_and_the_most_that_it_gives_is_found_out():
+    # Both answers are recorded from vLLM 0.32 with SmolLM2-135M-Instruct.
+    def answer(call: Call) -> Answer:
+        if json.loads(call.body)["top_logprobs"] > 20:
+            return Answer(400, (RECORDED / "vllm-too-many.json").read_bytes())
+        return Answer(200, (RECORDED / "vllm-numbered.json").read_bytes())
+
+    found, calls = asked_of(answer, top_logprobs=64)
+    assert [json.loads(call.body)["top_logprobs"] for call in calls] == [64, 20]
+    assert (found.text, found.flaw, found.tokens) == ("The capital of France is Paris", None, 7)
+    assert found.ids is not None
+    assert found.ids.tolist() == [504, 3575, 282, 4649, 314, 7042, 2]
+    assert found.distributions is not None
+    whole = np.exp(found.distributions.logprobs.astype(np.float64)).sum(1)
+    whole += np.exp(found.distributions.tail)
+    np.testing.assert_allclose(whole, 1, atol=2e-3)  # float16
+
+
+def test_another_refusal_is_not_taken_for_too_many():
+    with pytest.raises(BadInput, match="HTTP 400: no such model"):
+        asked_of(Answer(400, b"no such model"), top_logprobs=64)
+
+
+def test_a_probability_of_nothing_is_masked():
+    top = [{"token": "token_id:5", "logprob": 0.0}, {"token": "token_id:8", "logprob": -9999.0}]
+    rows = [{"token": "token_id:5", "top_logprobs": top}]
+    found, _ = asked_of(told({"content": "Ann"}, logprobs={"content": rows}), top_logprobs=2)
+    assert found.distributions is not None
+    assert np.isneginf(found.distributions.logprobs[0, 1])
 
 
 def test_an_answer_of_another_kind_is_refused_with_the_servers_name():

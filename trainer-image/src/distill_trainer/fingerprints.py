@@ -78,6 +78,14 @@ def visible_files(root: Path) -> list[Path]:
     )
 
 
+def _served_tokenizer(spec: DistillationJobSpec) -> dict[str, Any]:
+    """Return whose numbers a server's tokens are; nothing where nobody asks."""
+    endpoint = spec.teacher.endpoint
+    if endpoint is None or endpoint.tokenizer is None:
+        return {}
+    return {"tokenizer": of_model(endpoint.tokenizer)}
+
+
 def label(spec: DistillationJobSpec, *, teacher: str, data: str) -> str:
     """Fingerprint the teacher's embeddings of the data's texts.
 
@@ -98,6 +106,7 @@ def _label_settings(spec: DistillationJobSpec) -> dict[str, Any]:
     writes = spec.component in {Component.GENERATOR, Component.QUERY_TRANSFORM}
     return {
         **({"sampling": of_model(spec.teacher.sampling)} if writes else {}),
+        **_served_tokenizer(spec),
         **({"transform": _transform(asked)} if (asked := spec.recipe.query_transform) else {}),
         **({"candidates": of_model(spec.data.candidates)} if ranks else {}),
         "format": LABEL_FORMAT,

@@ -5,9 +5,9 @@ from typing import Final
 
 from distill_api.job import DistillationJobSpec
 from distill_api.names import Stage
-from distill_api.sources import DataSource, ModelSource
+from distill_api.sources import DataSource, StoredModel
 
-type Source = ModelSource | DataSource
+type Source = StoredModel | DataSource
 
 READS: Final[Mapping[Stage, tuple[str, ...]]] = {
     Stage.LABEL: ("teacher", "data", "production", "tokenizer"),
@@ -20,9 +20,9 @@ READS: Final[Mapping[Stage, tuple[str, ...]]] = {
     Stage.CLEANUP: (),
 }
 """The parts of the spec that a stage fetches. Preparation makes labels again that the shared cache
-has lost since, and so the data; labelling looks at production's sample and at the student's
-tokenizer before the teacher works for nothing; training reads the teacher's weights for a student
-that is made from them; evaluation times the teacher."""
+has lost since, and so the data; labelling looks at production's sample and at the tokenizers of
+student and teacher before the teacher works for nothing; training reads the teacher's weights for a
+student that is made from them; evaluation times the teacher."""
 USES_CACHE: Final = frozenset({Stage.LABEL, Stage.PREPARE})
 """Later stages find all they need in the workspace, and may so run on any node."""
 
@@ -80,7 +80,10 @@ def sources(spec: DistillationJobSpec, stage: Stage) -> Iterator[Source]:
         "student": (spec.student.model,),
         "data": (spec.data.source,),
         "production": (spec.data.production_sample,),
-        "tokenizer": (spec.student.model if _compares_tokens(spec) else None,),
+        "tokenizer": (
+            spec.student.model if _compares_tokens(spec) else None,
+            spec.teacher.endpoint.tokenizer if spec.teacher.endpoint else None,
+        ),
     }
     for part in READS[stage]:
         yield from (source for source in by_part[part] if source is not None)

@@ -68,15 +68,21 @@ def _making(work: Work, each: int, teacher: Generator) -> Making[Shard]:
 
 def tokenizer(teacher: Generator) -> dict[str, Any]:
     """Tell which tokens the teacher writes and how its conversations are written down."""
+    from distill_trainer.teachers.chat_endpoint import ChatEndpoint
     from distill_trainer.teachers.local_generator import LocalGenerator
     from distill_trainer.teachers.local_seq2seq import LocalSeq2Seq
     from distill_trainer.texts import conversation
 
-    if isinstance(teacher, LocalGenerator):
+    if isinstance(teacher, ChatEndpoint):
+        # Only the server knows the template that its conversations are written down by.
+        known, template = teacher.tokenizer, False
+    elif isinstance(teacher, LocalGenerator):
         known, template = teacher.causal.tokenizer, True
     elif isinstance(teacher, LocalSeq2Seq):
         known, template = teacher.seq2seq.tokenizer, False
     else:
+        known, template = None, False
+    if known is None:
         return {"tokenizer": None, "template": None}
     return {
         "tokenizer": {"hash": conversation.vocabulary_hash(known), "size": len(known)},

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
-from distill_api.sources import DataSource, ModelSource
+from distill_api.sources import DataSource, ModelSource, StoredModel
 
 from distill_trainer import fingerprints
 from distill_trainer.context import Context
@@ -52,12 +52,17 @@ def fetch_model(context: Context, source: ModelSource, role: Role = Role.STUDENT
     return Fetched(models.checked(fetched.path, source, role), fetched.digest)
 
 
+def fetch_tokenizer(context: Context, source: StoredModel) -> Path:
+    """Fetch the folder of a served model's tokenizer; its weights need not be there."""
+    return models.tokenizer(_once(context, source, Role.TOKENIZER).path, source)
+
+
 def fetch_data(context: Context, source: DataSource, role: Role = Role.DATA) -> Fetched:
     """Fetch the data, or a sample of production's: a file, or a folder of files."""
     return _once(context, source, role)
 
 
-def _once(context: Context, source: ModelSource | DataSource, role: Role) -> Fetched:
+def _once(context: Context, source: StoredModel | DataSource, role: Role) -> Fetched:
     """Fetch into a folder named after the URI, empty at first."""
     name = fingerprints.short(fingerprints.of([source.uri, getattr(source, "revision", None)]))
     into = context.scratch / "sources" / f"{role.name.lower()}-{name}"

@@ -9,6 +9,7 @@ from distill_trainer.sources.request import Fetched, Request, Role
 
 MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.py"]
 """Pickles are not even downloaded."""
+TOKENIZER_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 
 
 def fetch(request: Request) -> Fetched:
@@ -18,6 +19,7 @@ def fetch(request: Request) -> Fetched:
     token = request.secrets.read(request.secret, "token") if request.secret else None
     repository, _, pinned = request.uri.removeprefix("hf://").strip("/").partition("@")
     data = request.role in {Role.DATA, Role.PRODUCTION}
+    wanted = TOKENIZER_FILES if request.role is Role.TOKENIZER else MODEL_FILES
     kind = "dataset" if data else "model"
     try:
         folder = snapshot_download(
@@ -26,7 +28,7 @@ def fetch(request: Request) -> Fetched:
             revision=request.revision or pinned or None,
             token=token,
             local_dir=request.into,
-            allow_patterns=None if data else MODEL_FILES,
+            allow_patterns=None if data else wanted,
         )
     except Exception as error:
         raise classify(request, error) from error

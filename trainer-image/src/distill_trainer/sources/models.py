@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from distill_api.names import Reason
-from distill_api.sources import ModelSource
+from distill_api.sources import ModelSource, StoredModel
 
 from distill_trainer.errors import BadInput
 from distill_trainer.sources.request import Role, shown
 
 PICKLES: Final = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 MARKS: Final = ("modules.json", "config.json")
+OF_TOKENIZERS: Final = ("tokenizer.json", "tokenizer_config.json")
 NESTING: Final = 3
 """Folders that an archive or artifact may put around the model, such as `models/`."""
 
@@ -29,6 +30,19 @@ def checked(path: Path, source: ModelSource, role: Role) -> Path:
     if not any(root.rglob("*.safetensors")):
         raise BadInput(Reason.BAD_MODEL, _without_safetensors(root, where))
     _check_code(root, source, where)
+    return root
+
+
+def tokenizer(path: Path, source: StoredModel) -> Path:
+    """Return the folder with a tokenizer's files, or raise BadInput."""
+    root = _root(path, OF_TOKENIZERS)
+    if root is None:
+        raise BadInput(
+            Reason.BAD_MODEL,
+            f"spec.{Role.TOKENIZER}.uri {shown(source.uri)} has no tokenizer: neither"
+            " tokenizer.json nor tokenizer_config.json is in it. Expected the served model's"
+            " folder, or one as AutoTokenizer's save_pretrained writes it",
+        )
     return root
 
 
@@ -70,13 +84,13 @@ def _json(path: Path) -> Any:
         return None
 
 
-def _root(path: Path) -> Path | None:
-    """Descend through folders that hold only one folder, to the model itself."""
+def _root(path: Path, marks: tuple[str, ...] = MARKS) -> Path | None:
+    """Descend through folders that hold only one folder, to the one with a file of these."""
     current = path
     for _ in range(NESTING):
         if not current.is_dir():
             return None
-        if any((current / mark).is_file() for mark in MARKS):
+        if any((current / mark).is_file() for mark in marks):
             return current
         if (current / "models").is_dir():
             current = current / "models"

@@ -18,6 +18,7 @@ class Role(StrEnum):
 
     TEACHER = "teacher.model"
     STUDENT = "student.model"
+    TOKENIZER = "teacher.endpoint.tokenizer"
     DATA = "data.source"
     PRODUCTION = "data.productionSample"
 
@@ -25,6 +26,7 @@ class Role(StrEnum):
 REASONS = {
     Role.TEACHER: Reason.TEACHER_UNREACHABLE,
     Role.STUDENT: Reason.TEACHER_UNREACHABLE,
+    Role.TOKENIZER: Reason.TEACHER_UNREACHABLE,
     Role.DATA: Reason.DATA_UNREACHABLE,
     Role.PRODUCTION: Reason.DATA_UNREACHABLE,
 }

@@ -1,32 +1,41 @@
 """A generating teacher behind an OpenAI-compatible server, asked for chat completions."""
 
-import math
-import re
+import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
-import numpy as np
+import httpx
 from distill_api.sources import Endpoint, Sampling
 
-from distill_trainer.teachers import answers
-from distill_trainer.teachers.answers import Answer, Ask, Distributions, Tell
-from distill_trainer.teachers.endpoint import Budget, Server
+from distill_trainer.teachers import answers, numbered
+from distill_trainer.teachers.answers import Answer, Ask, Flaw, Tell
+from distill_trainer.teachers.endpoint import Budget, Refused, Server
 from distill_trainer.texts import conversation
 
 SERVED: Final = 20
 """Log-probabilities that servers give for each token at most, unless they are told otherwise."""
-_TOKEN_ID: Final = re.compile(r"^token_id:(\d+)$")
+
+log = logging.getLogger(__name__)
 
 
 class ChatEndpoint:
     """Asks one conversation for each request, as many at once as the endpoint allows."""
 
     def __init__(
-        self, endpoint: Endpoint, key: str | None, sampling: Sampling, budget: Budget
+        self,
+        endpoint: Endpoint,
+        key: str | None,
+        sampling: Sampling,
+        budget: Budget,
+        tokenizer: Any = None,
     ) -> None:
         self.endpoint = endpoint
         self.sampling = sampling
+        self.tokenizer = tokenizer
+        """The served model's, where the numbers of its tokens are learnt from."""
         self._server = Server(endpoint, key, budget)
+        self._most = sampling.top_logprobs
+        self._proven = False
 
     def answer(self, asked: Sequence[Ask], tell: Tell | None = None) -> list[Answer]:
         """Answer conversations; raises TryAgain or BadInput as the server's answers mean."""
@@ -42,9 +51,27 @@ class ChatEndpoint:
         self._server.close()
 
     def _ask(self, asked: Ask) -> tuple[Answer, int]:
-        return self._server.ask("chat/completions", self._body(asked), self._parse)
+        most = self._most
+        try:
+            found = self._server.ask("chat/completions", self._body(asked, most), self._parse)
+        except Refused as error:
+            if not _too_many(error) or most <= SERVED:
+                raise
+            log.warning("the teacher's server gives fewer than %d log-probabilities: %d are asked"
+                        " for (vLLM gives more with --max-logprobs)", most, SERVED)  # fmt: skip
+            self._most = SERVED
+            return self._ask(asked)
+        self._prove(found[0])
+        return found
 
-    def _body(self, asked: Ask) -> dict[str, Any]:
+    def _prove(self, answer: Answer) -> None:
+        """Refuse, at its first answer, a server whose tokens have not the tokenizer's numbers."""
+        if self.tokenizer is None or self._proven or answer.flaw is Flaw.EMPTY:
+            return
+        numbered.check(answer, self.tokenizer, self.endpoint.url)
+        self._proven = True
+
+    def _body(self, asked: Ask, most: int) -> dict[str, Any]:
         sampling = self.sampling
         body: dict[str, Any] = {
             "model": self.endpoint.model,
@@ -54,13 +81,8 @@ class ChatEndpoint:
             "max_tokens": sampling.max_tokens,
             "seed": asked.seed % (1 << 31),
         }
-        if sampling.top_logprobs:
-            body |= {
-                "logprobs": True,
-                "top_logprobs": min(sampling.top_logprobs, SERVED),
-                # vLLM then names tokens by number; other servers ignore it.
-                "return_tokens_as_token_ids": True,
-            }
+        if most:
+            body |= {**numbered.ASK, "top_logprobs": most}
         return body
 
     def _parse(self, told: Any) -> tuple[Answer, int]:
@@ -75,7 +97,7 @@ class ChatEndpoint:
             refused=bool(message.get("refusal")) or finish == "content_filter",
             reasoning=bool(thoughts) or not self.sampling.chain_of_thought,
         )
-        ids, cached = _distributions(choice.get("logprobs"))
+        ids, cached = numbered.read(choice.get("logprobs"))
         made = Answer(
             text=text,
             thoughts=thoughts,
@@ -98,38 +120,8 @@ class ChatEndpoint:
         return conversation.divide(text)
 
 
-def _distributions(
-    told: dict[str, Any] | None,
-) -> tuple["np.ndarray[Any, np.dtype[np.uint32]] | None", Distributions | None]:
-    """Read log-probabilities of numbered tokens; none where tokens are named by their text.
-
-    A text does not tell which token it is, so such log-probabilities cannot be learnt from.
-    """
-    rows = (told or {}).get("content") or []
-    if not rows or not all(_TOKEN_ID.match(str(row["token"])) for row in rows):
-        return None, None
-    ids = np.array([_number(row["token"]) for row in rows], dtype=np.uint32)
-    if any(not row.get("top_logprobs") for row in rows):
-        return ids, None
-    width = max(len(row["top_logprobs"]) for row in rows)
-    top_ids = np.zeros((len(rows), width), dtype=np.uint32)
-    logprobs = np.full((len(rows), width), -np.inf, dtype=np.float32)
-    for place, row in enumerate(rows):
-        for column, one in enumerate(row["top_logprobs"]):
-            top_ids[place, column] = _number(one["token"])
-            logprobs[place, column] = one["logprob"]
-    tail = [_tail(row) for row in logprobs]
-    return ids, Distributions(top_ids, logprobs.astype(np.float16), np.array(tail, np.float32))
-
-
-def _number(token: str) -> int:
-    found = _TOKEN_ID.match(token)
-    if found is None:
-        raise ValueError(f"token {token!r} among numbered ones has no number")
-    return int(found.group(1))
-
-
-def _tail(logprobs: "np.ndarray[Any, np.dtype[np.float32]]") -> float:
-    """Log of the mass of what is not listed; -inf where nothing is left, rounding included."""
-    rest = 1.0 - float(np.exp(logprobs[np.isfinite(logprobs)].astype(np.float64)).sum())
-    return math.log(rest) if rest > 1e-9 else -math.inf
+def _too_many(error: Refused) -> bool:
+    """Tell whether a server refuses the number of log-probabilities."""
+    return error.code in {httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY} and (
+        "logprobs" in error.detail
+    )

@@ -30,6 +30,14 @@ class Busy(Exception):
         self.after = after
 
 
+class Refused(BadInput):
+    """The server refuses the request itself, whoever asks and however often."""
+
+    def __init__(self, code: int, detail: str, message: str) -> None:
+        super().__init__(Reason.TEACHER_UNREACHABLE, message)
+        self.code, self.detail = code, detail
+
+
 @dataclass(slots=True)
 class Budget:
     """Tokens that may be spent, over all attempts of the stage."""
@@ -125,8 +133,9 @@ class Server:
                 f"{where}. Correct the key in the Secret of teacher.endpoint.apiKeySecretRef, the"
                 " stage is tried again",
             )
-        raise BadInput(
-            Reason.TEACHER_UNREACHABLE,
+        raise Refused(
+            code,
+            detail,
             f"{where}. Check teacher.endpoint.url and model, and that texts are not longer than"
             " the model allows",
         )

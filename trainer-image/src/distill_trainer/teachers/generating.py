@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from distill_api.sources import Endpoint, Sampling
+from distill_api.sources import Endpoint, Sampling, TeacherEndpoint
 
 from distill_trainer.context import Context
+from distill_trainer.sources import fetching
 from distill_trainer.teachers import opening
 from distill_trainer.teachers.answers import Generator
 
@@ -17,7 +18,7 @@ def open_generator(context: Context, folder: Path | None = None, *, spent: int =
     """
     teacher = context.task.spec.teacher
     if teacher.endpoint is not None:
-        return open_endpoint(context, teacher.endpoint, teacher.sampling, spent=spent)
+        return open_served(context, teacher.endpoint, teacher.sampling, spent=spent)
     from distill_trainer.teachers.local_generator import LocalGenerator
 
     made = placed(context, open_weights(context, folder))
@@ -45,13 +46,28 @@ def placed(context: Context, made: Any) -> Any:
     return made
 
 
-def open_endpoint(
-    context: Context, endpoint: Endpoint, sampling: Sampling, *, spent: int = 0
+def open_served(
+    context: Context, endpoint: TeacherEndpoint, sampling: Sampling, *, spent: int = 0
 ) -> Generator:
-    """Open a server that answers conversations, with its key from a Secret."""
+    """Open a teacher behind a server; with its tokenizer, where the numbers of tokens matter."""
+    numbers = None
+    if endpoint.tokenizer is not None and sampling.top_logprobs:
+        from distill_trainer.students import causal
+
+        numbers = causal.load_tokenizer(fetching.fetch_tokenizer(context, endpoint.tokenizer))
+    return open_endpoint(context, endpoint, sampling, spent=spent, numbers=numbers)
+
+
+def open_endpoint(
+    context: Context, endpoint: Endpoint, sampling: Sampling, *, spent: int = 0, numbers: Any = None
+) -> Generator:
+    """Open a server that answers conversations, with its key from a Secret.
+
+    numbers: the tokenizer whose numbers its tokens must have; None where nobody asks.
+    """
     from distill_trainer.teachers.chat_endpoint import ChatEndpoint
     from distill_trainer.teachers.endpoint import Budget
 
     ref = endpoint.api_key_secret_ref
     key = context.secrets.read(ref, ref.key) if ref is not None else None
-    return ChatEndpoint(endpoint, key, sampling, Budget(endpoint.token_budget, spent))
+    return ChatEndpoint(endpoint, key, sampling, Budget(endpoint.token_budget, spent), numbers)

@@ -148,8 +148,8 @@ def _other_tokens(size: int, known: Mapping[str, Any] | None, recipe: GeneratorR
     if known is None:
         return BadInput(
             Reason.BAD_RECIPE,
-            f"{member(recipe)}.logits learns from the teacher's tokens, and the teacher's server"
-            f" does not number them: serve it with vLLM, which does, or use"
+            f"{member(recipe)}.logits learns from the numbers of the teacher's tokens, and which"
+            " tokenizer they are of is not known: name it in teacher.endpoint.tokenizer, or use"
             f" {member(recipe)}.outputs alone",
         )
     return BadInput(

@@ -63,7 +63,7 @@ def open_teacher(
     """
     teacher = context.task.spec.teacher
     if teacher.endpoint is not None:
-        return generating.open_endpoint(context, teacher.endpoint, sampling, spent=spent)
+        return generating.open_served(context, teacher.endpoint, sampling, spent=spent)
     opened = open_weights(context, folder)
     return writer(context, opened, Room(sampling, teacher.batch_size, teacher.max_length))
 

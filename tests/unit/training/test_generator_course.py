@@ -217,6 +217,23 @@ def test_samples_are_of_the_distribution():
     assert (counts / 4000).tolist() == pytest.approx([4 / 38, 9 / 38, 25 / 38], abs=0.03)
 
 
+def test_distributions_kept_while_writing_are_those_of_a_pass_over_what_was_written():
+    teacher = tiny_causal.model("gemma2", final_logit_softcapping=5.0)
+    sampling = conversation.Sampling(temperature=1, max_tokens=10, top_logprobs=7)
+    asked = [answers.ask("a1 ?", "a1 b2" + " c3" * more, sampling, more) for more in range(4)]
+    found = LocalGenerator(teacher, sampling, 4).answer(asked)
+    prompts = [conversation.prompt_ids(teacher.tokenizer, one.chat) for one in asked]
+    written = [[] if one.ids is None else one.ids.tolist() for one in found]
+    again = local_generator.top_k(teacher, prompts, written, 7)
+    for one, expected in zip(found, again, strict=True):
+        assert one.distributions is not None
+        assert one.distributions.ids.tolist() == expected.ids.tolist()
+        for name, most in (("logprobs", 2e-3), ("tail", 1e-5)):
+            np.testing.assert_allclose(
+                getattr(one.distributions, name), getattr(expected, name), atol=most
+            )
+
+
 def test_the_top_k_of_a_batch_are_those_of_each_alone():
     teacher = tiny_causal.model()
     prompts, written = [[1, 4, 9, 10], [1, 4, 9]], [[12, 2], [13, 14, 15, 2]]

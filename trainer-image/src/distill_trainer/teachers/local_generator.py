@@ -63,6 +63,33 @@ class Known(LogitsProcessor):  # type: ignore[misc]  # transformers has no types
         return scores.masked_fill(~known, -torch.inf)
 
 
+class Kept(LogitsProcessor):  # type: ignore[misc]  # transformers has no types here
+    """Keeps the likeliest tokens of each step, at temperature 1, and changes nothing.
+
+    Asking the model again for what it has written would read every prompt twice.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._steps: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:  # noqa: ARG002 - as transformers calls it
+        """Return scores [rows, head] as they are."""
+        if self.count:
+            self._steps.append(likeliest(scores.float(), min(self.count, scores.shape[-1])))
+        return scores
+
+    def of(self, row: int, tokens: int) -> Distributions | None:
+        """Return the distributions at the first so many tokens of a row; None if none are kept."""
+        if not self.count:
+            return None
+        ids, logprobs, tail = (
+            torch.stack([part[row] for part in parts[:tokens]])
+            for parts in zip(*self._steps, strict=True)
+        )
+        return _distributions(ids, logprobs, tail)
+
+
 @dataclass(frozen=True, slots=True)
 class LocalGenerator:
     """A causal language model in evaluation mode, without gradients, in float32."""
@@ -85,13 +112,11 @@ class LocalGenerator:
         prompts = [conversation.prompt_ids(self.causal.tokenizer, one.chat) for one in asked]
         if self.max_length is not None:
             prompts = [ids[-self.max_length :] for ids in prompts]
-        written = self.write(prompts, [one.seed for one in asked], heard=heard)
-        cached: list[Distributions | None] = [None] * len(asked)
-        if self.sampling.top_logprobs:
-            cached = [*top_k(self.causal, prompts, written, self.sampling.top_logprobs)]
+        kept = Kept(self.sampling.top_logprobs)
+        written = self.write(prompts, [one.seed for one in asked], heard=heard, kept=kept)
         return [
-            read(self.causal, self.sampling, len(prompt), ids, told)
-            for prompt, ids, told in zip(prompts, written, cached, strict=True)
+            read(self.causal, self.sampling, len(prompt), ids, kept.of(row, len(ids)))
+            for row, (prompt, ids) in enumerate(zip(prompts, written, strict=True))
         ]
 
     @torch.no_grad()  # in inference mode, what a student keeps for later could not be trained
@@ -102,10 +127,12 @@ class LocalGenerator:
         *,
         least: int = 0,
         heard: "Heard | None" = None,
+        kept: "Kept | None" = None,
     ) -> list[list[int]]:
         """Return the token ids that the model writes after each prompt, its end included.
 
         least: tokens that are written at least, for measurements of speed. heard: told of each.
+        kept: keeps the distributions that they are drawn from.
         """
         model, tokenizer = self.causal.model, self.causal.tokenizer
         inputs = left_padded(prompts, tokenizer.pad_token_id, model.device)
@@ -118,7 +145,8 @@ class LocalGenerator:
         )
         drawn = [Drawn(seeds, self.sampling)] if self.sampling.temperature > 0 else []
         known = [] if self.vocabulary is None else [Known(self.vocabulary)]
-        out = generated(model, config, [*known, *drawn], inputs, heard)
+        first = [] if kept is None else [kept]
+        out = generated(model, config, [*first, *known, *drawn], inputs, heard)
         rows = out[:, inputs["input_ids"].shape[1] :].tolist()
         return [until_end(row, self.causal.ends) for row in rows]
 
@@ -279,17 +307,29 @@ class Head(Protocol):
 
 def distributions(head: Head, hidden: Tensor, count: int, size: int) -> Distributions:
     """Return the count likeliest tokens at states [tokens, width], so many tokens at a time."""
-    ids, logprobs, tails = [], [], []
-    for begin in range(0, len(hidden), size):
-        logits = head.logits(hidden[begin : begin + size]).float()
-        whole = torch.logsumexp(logits, dim=-1, keepdim=True)
-        top = logits.topk(count, dim=-1)
-        others = logits.scatter(-1, top.indices, -torch.inf)
-        ids.append(top.indices)
-        logprobs.append(top.values - whole)
-        tails.append(torch.logsumexp(others, dim=-1) - whole.squeeze(-1))
+    parts = [
+        likeliest(head.logits(hidden[begin : begin + size]).float(), count)
+        for begin in range(0, len(hidden), size)
+    ]
+    ids, logprobs, tail = (torch.cat(part) for part in zip(*parts, strict=True))
+    return _distributions(ids, logprobs, tail)
+
+
+def likeliest(logits: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ids and log-probabilities [tokens, count] of the likeliest, and the rest's [tokens].
+
+    logits: [tokens, vocabulary].
+    """
+    whole = torch.logsumexp(logits, dim=-1, keepdim=True)
+    top = logits.topk(count, dim=-1)
+    others = logits.scatter(-1, top.indices, -torch.inf)
+    tail = torch.logsumexp(others, dim=-1) - whole.squeeze(-1)
+    return top.indices, top.values - whole, tail
+
+
+def _distributions(ids: Tensor, logprobs: Tensor, tail: Tensor) -> Distributions:
     return Distributions(
-        ids=torch.cat(ids).cpu().numpy().astype(np.uint32),
-        logprobs=torch.cat(logprobs).cpu().numpy().astype(np.float16),
-        tail=torch.cat(tails).cpu().numpy().astype(np.float32),
+        ids=ids.cpu().numpy().astype(np.uint32),
+        logprobs=logprobs.cpu().numpy().astype(np.float16),
+        tail=tail.cpu().numpy().astype(np.float32),
     )

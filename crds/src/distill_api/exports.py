@@ -59,7 +59,6 @@ class EnginePrecision(StrEnum):
 
     FLOAT32 = "FLOAT32"
     FLOAT16 = "FLOAT16"
-    BFLOAT16 = "BFLOAT16"
 
 
 class EngineShape(Model):
@@ -91,7 +90,8 @@ class TensorRt(Model):
     )
 
     precision: EnginePrecision = EnginePrecision.FLOAT16
-    """Number format of weights and activations; sums stay in FLOAT32."""
+    """Number format of weights and activations, written into the graph that the engine is built
+    from."""
     min_shape: EngineShape = EngineShape(batch=1, length=1)
     """Smallest batch that the engine takes."""
     opt_shape: EngineShape = EngineShape(batch=8, length=128)

@@ -36,6 +36,8 @@ class StageResources(Model):
     """For the quantize stage."""
     export: Resources | None = None
     """For the export stage."""
+    engine: Resources | None = None
+    """For the engine stage; its accelerators are export.tensorRT.gpus."""
     evaluate: Resources | None = None
     """For the evaluate stage."""
     publish: Resources | None = None

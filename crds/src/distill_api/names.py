@@ -63,6 +63,7 @@ class Stage(StrEnum):
     TRAIN = "Train"
     QUANTIZE = "Quantize"
     EXPORT = "Export"
+    ENGINE = "Engine"
     EVALUATE = "Evaluate"
     PUBLISH = "Publish"
     CLEANUP = "Cleanup"
@@ -77,6 +78,7 @@ class StageState(StrEnum):
     RETRYING = "Retrying"
     SUSPENDED = "Suspended"
     COMPLETE = "Complete"
+    SKIPPED = "Skipped"
     FAILED = "Failed"
 
 
@@ -104,6 +106,7 @@ class Reason(StrEnum):
     STAGE_COMPLETE = "StageComplete"
     STAGE_REUSED = "StageReused"
     STAGE_RETRYING = "StageRetrying"
+    STAGE_SKIPPED = "StageSkipped"
     INVALID_SPEC = "InvalidSpec"
     BAD_DATA = "BadData"
     DATA_UNREACHABLE = "DataUnreachable"

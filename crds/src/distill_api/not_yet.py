@@ -44,6 +44,9 @@ def _google_storage(path: str, present: str) -> NotYet:
 
 
 _AWARE: Final = "has(self.quantize) && self.quantize.awareTraining"
+_QUANTIZED_SEQ2SEQ: Final = (
+    "has(self.quantize) && has(self.student.architecture) && self.student.architecture == 'Seq2Seq'"
+)
 
 REFUSED: Final = (
     NotYet(
@@ -69,10 +72,16 @@ REFUSED: Final = (
         at="teacher.endpoint.protocol",
     ),
     NotYet(
-        "quantize of a Seq2Seq student",
-        "has(self.quantize) && has(self.student.architecture)"
-        " && self.student.architecture == 'Seq2Seq'",
-        "remove it, or take a Causal student",
+        "quantize.method of a Seq2Seq student",
+        f"{_QUANTIZED_SEQ2SEQ} && self.quantize.method != 'INT8'",
+        "use INT8, which makes ONNX graphs; the others are for Causal students",
+        at="quantize.method",
+    ),
+    NotYet(
+        "quantize.awareTraining of a Seq2Seq student",
+        f"{_QUANTIZED_SEQ2SEQ} && self.quantize.awareTraining",
+        "set it to false; the trained student is quantised afterwards",
+        at="quantize.awareTraining",
     ),
     NotYet(
         "quantize.method of an Embedding or Reranker",
@@ -122,17 +131,6 @@ REFUSED: Final = (
         f"{_AWARE} && {SEVERAL_PROCESSES}",
         "use one pod with one process, or set it to false",
         at="quantize.awareTraining",
-    ),
-    NotYet(
-        "export.onnx of a Generator or QueryTransform",
-        "has(self.export) && has(self.export.onnx)"
-        " && self.component in ['Generator', 'QueryTransform']",
-        "remove it; the published weights are safetensors",
-    ),
-    NotYet(
-        "export.tensorRT",
-        "has(self.export) && has(self.export.tensorRT)",
-        "remove it, or build the engine from the published weights",
     ),
     NotYet(
         "training.packing",

@@ -43,6 +43,11 @@ MEANINGS: Final[Mapping[Reason, Meaning]] = {
         "A stage failed in a way that may pass and is tried again.",
         "Nothing; look at the stage's `message` if it repeats.",
     ),
+    Reason.STAGE_SKIPPED: Meaning(
+        "A stage that can be left out was: its pod found no node, or no image, for as long as it"
+        " may wait.",
+        "Nothing, or add what the message names and create the job anew.",
+    ),
     Reason.INVALID_SPEC: Meaning(
         "The stored object is not valid for this operator, for example after a downgrade.",
         "Change what the message names, or run the operator that the object was made for.",

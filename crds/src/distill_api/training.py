@@ -211,8 +211,9 @@ class Quantize(Model):
     )
 
     method: QuantizationMethod
-    """INT8: an ONNX graph of embeddings and rerankers; 8-bit weights and activations of what
-    writes. INT4 rounds weights to nearest; GPTQ and AWQ calibrate."""
+    """INT8: ONNX graphs of embeddings, rerankers and Seq2Seq students; 8-bit weights and
+    activations of other students that write. INT4 rounds weights to nearest; GPTQ and AWQ
+    calibrate."""
     bits: Annotated[int, Field(ge=2, le=8)] = 4
     """Bits of a weight, for GPTQ and AWQ: 4 or 8."""
     group_size: Annotated[int, Field(ge=-1, le=4096)] = 128

@@ -32,6 +32,10 @@ VOLUMES_DIR: Final = "/volumes"
 WORKSPACE_DIR: Final = "/workspace"
 CACHE_DIR: Final = "/labels"
 SCRATCH_DIR: Final = "/tmp"  # noqa: S108 - an emptyDir of the pod
+ENGINE_FOLDER: Final = "engine"
+"""In SCRATCH_DIR: what a TensorRT engine is built from, and the engine; of two containers."""
+ENGINE_PROGRAM: Final = "engine_program.py"
+"""In ENGINE_FOLDER: what builds."""
 REPORT_FILE: Final = "/dev/termination-log"
 REPORT_LIMIT: Final = 4096
 """Bytes that Kubernetes keeps of a termination message."""

@@ -77,15 +77,20 @@ def export(model: Loaded, sample: Features, target: Path, *, opset: int = OPSET)
     the TorchScript exporter: the one by torch.export takes half a minute for what this one does in
     a second, and every graph is held against torch before it serves.
     """
-    names, output = list(sample), output_name(model)
+    names = list(sample)
     tensors = tuple(torch.from_numpy(rows).to(model.device) for rows in sample.values())
+    with _attention_written_out(model):
+        trace(Pipeline(model, names), tensors, target, signature(model, names), opset=opset)
+
+
+def signature(model: Loaded, names: Sequence[str]) -> Signature:
+    """Return what a model's graph takes, by these names, and gives."""
     texts: Axes = {0: "batch", 1: "length"}
-    signature = Signature(
+    output = output_name(model)
+    return Signature(
         inputs=dict.fromkeys(names, texts),
         outputs={output: texts if output == TOKENS else {0: "batch"}},
     )
-    with _attention_written_out(model):
-        trace(Pipeline(model, names), tensors, target, signature, opset=opset)
 
 
 @contextmanager

@@ -112,7 +112,7 @@ def test_the_children_are_as_written(name: str):
 
 @pytest.mark.parametrize("stage", [s for s in Stage if s is not Stage.CLEANUP])
 def test_every_pod_passes_the_restricted_security_standard(stage: Stage):
-    both = {"quantize": {"method": "INT8"}, "export": {"onnx": {}}}
+    both = {"quantize": {"method": "INT8"}, "export": {"onnx": {}, "tensorRT": {}}}
     world = a_job(**(EVERYTHING | both))
     found, inner = pod(world, stage), container(world, stage)["securityContext"]
     assert found["securityContext"]["runAsNonRoot"] is True

@@ -99,6 +99,7 @@ RUN: Final[Mapping[Stage, Run]] = {
     Stage.TRAIN: _swept(_of_component("train")),
     Stage.QUANTIZE: _settled(_of_component("quantize")),
     Stage.EXPORT: _settled(_of_component("export")),
+    Stage.ENGINE: _settled(_stage("engine")),
     Stage.EVALUATE: _settled(_of_component("evaluate")),
     Stage.PUBLISH: _settled(_stage("publish")),
     Stage.CLEANUP: _stage("cleanup"),
@@ -121,6 +122,8 @@ class Options:
     task: Path
     report: Path
     places: Places
+    hand_over: bool = False
+    """Only lay out what another container of the pod works on."""
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -131,8 +134,10 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--scratch", type=Path, default=Path(wire.SCRATCH_DIR))
     parser.add_argument("--volumes", type=Path, default=Path(wire.VOLUMES_DIR))
     parser.add_argument("--secrets", type=Path, default=Path(wire.SECRETS_DIR))
+    parser.add_argument("--hand-over", action="store_true")
     given = parser.parse_args(arguments)
-    return Options(given.task, given.report, Places(given.scratch, given.volumes, given.secrets))
+    places = Places(given.scratch, given.volumes, given.secrets)
+    return Options(given.task, given.report, places, given.hand_over)
 
 
 def main(arguments: Sequence[str]) -> Exit:
@@ -175,6 +180,9 @@ def _do(
     try:
         log.info("%s of %s/%s", task.stage.value, task.job.namespace, task.job.name)
         context = contexts.build(task, launch.own(options.places), progress, stop)
+        if options.hand_over:
+            _hand_over(context)
+            return None, Exit.DONE
         report = RUN[task.stage](context)
     except Exception as error:  # noqa: BLE001 - the outermost door of the process
         return _failed(task, error, meter)
@@ -186,6 +194,14 @@ def _do(
         return report.model_copy(update={"usage": used}), Exit.DONE
     finally:
         progress.close()
+
+
+def _hand_over(context: Context) -> None:
+    """Lay out the work of another container; what goes wrong is told by the one that reports."""
+    try:
+        import_module("distill_trainer.stages.hand_over").run(context)
+    except Exception as error:  # noqa: BLE001 - told again by the container that reports
+        log.warning("nothing was handed over: %s", error)
 
 
 def _limit_threads(threads: int) -> None:

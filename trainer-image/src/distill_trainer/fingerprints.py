@@ -26,6 +26,8 @@ QUANTIZE_FORMAT: Final = 1
 """Likewise for quantize."""
 EXPORT_FORMAT: Final = 1
 """Likewise for export."""
+ENGINE_FORMAT: Final = 1
+"""Likewise for engine."""
 EVALUATE_FORMAT: Final = 1
 """Likewise for evaluate."""
 PUBLISH_FORMAT: Final = 1
@@ -198,6 +200,11 @@ def export(task: Task, inputs: Iterable[str]) -> str:
             "export": of_model(task.spec.export),
         }
     )
+
+
+def engine(export_fingerprint: str) -> str:
+    """Fingerprint the engine. export_fingerprint: of what it is built from."""
+    return of({"stage": "engine", "format": ENGINE_FORMAT, "export": export_fingerprint})
 
 
 def evaluate(task: Task, train_fingerprint: str) -> str:

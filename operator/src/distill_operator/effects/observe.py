@@ -170,7 +170,13 @@ def _trainer(found: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _ended(found: Mapping[str, Any]) -> Mapping[str, Any]:
-    return (_trainer(found).get("state") or {}).get("terminated") or {}
+    """Return how the container ended that does the work, or one before it that failed."""
+    ended = (_trainer(found).get("state") or {}).get("terminated") or {}
+    before = (
+        (entry.get("state") or {}).get("terminated") or {}
+        for entry in found.get("initContainerStatuses") or ()
+    )
+    return ended or next((one for one in before if one.get("exitCode")), {})
 
 
 def _running(found: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -25,6 +25,7 @@ _WORDS: Final = {
     StageState.RETRYING: "retrying",
     StageState.SUSPENDED: "suspended",
     StageState.COMPLETE: "complete",
+    StageState.SKIPPED: "skipped",
     StageState.FAILED: "failed",
 }
 _PLAIN: Final = frozenset({Reason.RUNNING, Reason.ACCEPTED, Reason.SUSPENDED, Reason.SUCCEEDED})

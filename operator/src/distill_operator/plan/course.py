@@ -50,7 +50,7 @@ def walk(seen: Observed, settings: Settings, *, now: datetime) -> Course:
 
 def complete(status: JobStatus) -> frozenset[Stage]:
     """Return the stages that never run again."""
-    return frozenset(s.name for s in status.stages if s.state is StageState.COMPLETE)
+    return frozenset(s.name for s in status.stages if s.state in stages.PASSED)
 
 
 def _step(
@@ -59,11 +59,13 @@ def _step(
     if before.state is StageState.COMPLETE:
         found = look.done_report(before.name, seen)
         return _pass(course, before, found[1] if found else None)
+    if before.state is StageState.SKIPPED:
+        return _pass(course, before, None)
     if course.current is not None or course.failure is not None:
         return replace(course, stages=(*course.stages, record.held_back(before)))
     sighting = look.look(before.name, before, seen, now=now)
     entry = record.entry(before, sighting, seen, settings, now=now)
-    if sighting.sight is Sight.DONE:
+    if sighting.sight in (Sight.DONE, Sight.GIVEN_UP):
         return _pass(course, entry, sighting.report)
     return replace(
         course,

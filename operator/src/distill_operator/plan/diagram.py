@@ -21,9 +21,10 @@ MEMORYLESS: Final = (
     " starts when the one before it is complete, and a complete stage never runs again."
 )
 LEFT_OUT: Final = (
-    "Quantize is left out unless `spec.quantize` is given, Export unless `spec.export` is. While"
-    " the object is deleted, and only if its workspace lies in an object store, a Cleanup Job"
-    " removes that workspace."
+    "Quantize is left out unless `spec.quantize` is given, Export unless `spec.export` is,"
+    " Engine unless `spec.export.tensorRT` is. Engine alone may be skipped: where no node takes its"
+    " pod, or its image cannot be pulled, within `waitSeconds`. While the object is deleted, and"
+    " only if its workspace lies in an object store, a Cleanup Job removes that workspace."
 )
 SCHEDULED: Final = (
     "`Scheduled` stands beside these: false while no node takes the stage's pod or while Kueue"
@@ -77,6 +78,7 @@ def _states() -> Iterator[str]:
         yield f"  look --> {target}: {'<br/>'.join(ordinary)}"
     yield f"  Failed --> {MOVES[Sight.RESTARTED].to}: {Sight.RESTARTED}"
     yield "  Complete --> [*]"
+    yield "  Skipped --> [*]"
 
 
 def _moves() -> Iterator[str]:

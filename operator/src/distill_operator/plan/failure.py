@@ -65,6 +65,19 @@ def of_pods(pods: tuple[ObservedPod, ...], spec: DistillationJobSpec) -> Trouble
     return Trouble(found.reason, f"Pod {first.name}{where} failed first: {found.message}")
 
 
+def skipped(stage: Stage, spec: DistillationJobSpec, why: Trouble) -> Trouble:
+    """Say that a stage is left out, as its pod could not start."""
+    asked = spec.export.tensor_rt if spec.export is not None else None
+    assert asked is not None, "only the engine is ever left out"
+    resource = spec.pod_template.gpu_resource
+    message = (
+        f"{stage} was left out after {asked.wait_seconds} s, and the student has no TensorRT"
+        f" engine. {why.message}. For an engine, add a node with {asked.gpus} {resource} and create"
+        " the job anew; the stages before are reused where the workspace is yours"
+    )
+    return Trouble(why.reason, message)
+
+
 def leaving(pod: ObservedPod) -> Trouble:
     """Say that a pod is being removed and that its replacement waits for its end."""
     where = f" on node {pod.node}" if pod.node else ""

@@ -9,7 +9,7 @@ from distill_api.names import Reason, Stage
 from distill_api.status import StageStatus
 from distill_api.wire import Report
 
-from distill_operator.plan import failure, report, revision, waiting
+from distill_operator.plan import failure, report, revision, stages, waiting
 from distill_operator.plan.failure import Trouble
 from distill_operator.plan.model import Observed, ObservedPod, ObservedStageJob
 from distill_operator.plan.stages import MOVES, Sight
@@ -159,7 +159,18 @@ def _at_work(scene: Scene, job: ObservedStageJob, *, running: bool) -> Sighting:
     if leaving:
         trouble = failure.leaving(leaving)
     again = failed or job.failed or leaving
+    if _given_up(scene, stuck=trouble is not None and not again):
+        assert trouble is not None, "stuck means that there is one"
+        return _sight(scene, Sight.GIVEN_UP, failure.skipped(scene.stage, scene.spec, trouble))
     return _sight(scene, Sight.TRIES_AGAIN if again else Sight.WAITING, trouble)
+
+
+def _given_up(scene: Scene, *, stuck: bool) -> bool:
+    """Tell whether a stage that may be left out has waited for its pod as long as it may."""
+    patience = stages.patience(scene.spec, scene.stage)
+    if not stuck or patience is None:
+        return False
+    return min(pod.created for pod in scene.pods) + patience <= scene.now
 
 
 def at_work(seen: Observed) -> str | None:

@@ -8,6 +8,7 @@ from distill_api.status import Condition, JobStatus, StageStatus
 
 from distill_operator.plan import conditions, publications, text
 from distill_operator.plan.model import News
+from distill_operator.plan.stages import PASSED
 
 _CALM = frozenset({Reason.RUNNING, Reason.ACCEPTED, Reason.SUCCEEDED, Reason.SUSPENDED})
 
@@ -29,7 +30,10 @@ def _repeats(item: News, told: list[News]) -> bool:
 def _of_stage(old: StageStatus | None, new: StageStatus) -> Iterator[News]:
     if new.start_time is not None and (old is None or old.start_time is None):
         yield _normal(Reason.STAGE_STARTED, f"{new.name} started as Job {new.job_name}")
-    if old is not None and old.state is StageState.COMPLETE:
+    if old is not None and old.state in PASSED:
+        return
+    if new.state is StageState.SKIPPED:
+        yield _warning(Reason.STAGE_SKIPPED, new.message or f"{new.name} was left out")
         return
     if new.state is StageState.COMPLETE:
         yield _complete(new)

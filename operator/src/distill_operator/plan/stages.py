@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -21,12 +22,17 @@ def _exported(spec: DistillationJobSpec) -> bool:
     return spec.export is not None
 
 
+def _engine(spec: DistillationJobSpec) -> bool:
+    return spec.export is not None and spec.export.tensor_rt is not None
+
+
 ORDER: Final[Mapping[Stage, Callable[[DistillationJobSpec], bool]]] = {
     Stage.LABEL: _always,
     Stage.PREPARE: _always,
     Stage.TRAIN: _always,
     Stage.QUANTIZE: _quantized,
     Stage.EXPORT: _exported,
+    Stage.ENGINE: _engine,
     Stage.EVALUATE: _always,
     Stage.PUBLISH: _always,
 }
@@ -35,6 +41,14 @@ Cleanup stands outside: it runs while the object is deleted, and only then."""
 
 if ORDER.keys() | {Stage.CLEANUP} != set(Stage):
     raise AssertionError("every stage must have its place in ORDER")
+
+
+def patience(spec: DistillationJobSpec, stage: Stage) -> timedelta | None:
+    """Return how long a pod may wait before its stage is left out; None where it never is."""
+    asked = spec.export.tensor_rt if spec.export is not None else None
+    if stage is not Stage.ENGINE or asked is None:
+        return None
+    return timedelta(seconds=asked.wait_seconds)
 
 
 def wanted(spec: DistillationJobSpec) -> tuple[Stage, ...]:
@@ -59,6 +73,7 @@ class Sight(StrEnum):
     DONE = "its report says Done"
     BROKEN = "its Job failed for good"
     RESTARTED = "it failed and its settings changed"
+    GIVEN_UP = "its pod waited as long as it may, and it can be left out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +102,15 @@ MOVES: Final[Mapping[Sight, Move]] = {
     Sight.REPLACED: Move(StageState.PENDING, next_attempt=True),
     Sight.DONE: Move(StageState.COMPLETE),
     Sight.BROKEN: Move(StageState.FAILED),
+    Sight.GIVEN_UP: Move(StageState.SKIPPED),
     Sight.RESTARTED: Move(StageState.PENDING, next_attempt=True, creates=True),
 }
 
 if MOVES.keys() != set(Sight):
     raise AssertionError("every sight must have its move")
 
+PASSED: Final = (StageState.COMPLETE, StageState.SKIPPED)
+"""States of a stage that never runs again."""
 UNFINISHED: Final = (
     StageState.PENDING,
     StageState.RUNNING,

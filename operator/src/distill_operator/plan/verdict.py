@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from distill_api.job import DistillationJobSpec
-from distill_api.names import ConditionType, Reason
+from distill_api.names import ConditionType, Reason, StageState
 from distill_api.status import JobStatus
 
 from distill_operator.plan import columns, conditions, together
@@ -82,7 +82,10 @@ def _troubled(sighting: Sighting) -> Trouble | None:
 def _success(seen: Observed, course: Course) -> str:
     assert seen.job.spec is not None
     where = course.artifact.uri if course.artifact else "its place"
-    return f"The student is published at {where}{_quality(course, seen.job.spec)}"
+    left_out = [f". {one.message}" for one in course.stages if one.state is StageState.SKIPPED]
+    return (
+        f"The student is published at {where}{_quality(course, seen.job.spec)}{''.join(left_out)}"
+    )
 
 
 def _quality(course: Course, spec: DistillationJobSpec) -> str:

@@ -15,6 +15,7 @@ READS: Final[Mapping[Stage, tuple[str, ...]]] = {
     Stage.TRAIN: ("teacher", "student"),
     Stage.QUANTIZE: ("teacher",),
     Stage.EXPORT: (),
+    Stage.ENGINE: (),
     Stage.EVALUATE: ("teacher", "student"),
     Stage.PUBLISH: (),
     Stage.CLEANUP: (),

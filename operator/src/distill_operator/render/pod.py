@@ -1,7 +1,7 @@
 """The pod of a stage: restricted, frozen, told everything by files."""
 
 from distill_api import telemetry, wire
-from distill_api.names import Annotation
+from distill_api.names import Annotation, Stage
 from distill_api.pods import Toleration
 
 from distill_operator.render import gang, labels, needs, resources, restricted, volumes
@@ -46,6 +46,8 @@ def _spec(order: Order) -> Manifest:
         "containers": [_container(order)],
         "volumes": [volume.manifest() for volume in volumes.of_stage(order)],
     }
+    if order.stage is Stage.ENGINE:
+        spec["initContainers"] = [_handing_over(order), _engine(order)]
     spec |= resources.node_choice(template) | gang.of_pod(order)
     if template.service_account_name:
         spec["serviceAccountName"] = template.service_account_name
@@ -66,6 +68,37 @@ def _container(order: Order) -> Manifest:
         "volumeMounts": [volume.mount() for volume in volumes.of_stage(order)],
         "terminationMessagePath": wire.REPORT_FILE,
         "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": restricted.container(),
+    }
+
+
+def _handing_over(order: Order) -> Manifest:
+    """Return what lays out the engine's inputs in the scratch folder, and reports nothing."""
+    quiet = {"terminationMessagePath", "terminationMessagePolicy"}
+    same = {name: value for name, value in _container(order).items() if name not in quiet}
+    return same | {"name": "hand-over", "args": ["--hand-over"]}
+
+
+def _engine(order: Order) -> Manifest:
+    """Return what builds an engine, in TensorRT's own image.
+
+    It sees the scratch folder and nothing else: no Secret, no workspace, no token.
+    """
+    asked = order.spec.export.tensor_rt if order.spec.export is not None else None
+    assert asked is not None, "the stage is only asked for where the spec has it"
+    wanted = resources.manifest(order.spec, order.stage)
+    gpus = {order.spec.pod_template.gpu_resource: str(asked.gpus)}
+    folder = f"{wire.SCRATCH_DIR}/{wire.ENGINE_FOLDER}"
+    return {
+        "name": "engine",
+        "image": asked.image,
+        "imagePullPolicy": order.spec.pod_template.image_pull_policy,
+        "command": ["python3", f"{folder}/{wire.ENGINE_PROGRAM}", folder],
+        "env": [{"name": "HOME", "value": wire.SCRATCH_DIR}],
+        "resources": wanted | {"limits": wanted["limits"] | gpus},
+        "volumeMounts": [
+            volume.mount() for volume in volumes.of_stage(order) if volume.path == wire.SCRATCH_DIR
+        ],
         "securityContext": restricted.container(),
     }
 

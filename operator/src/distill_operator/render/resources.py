@@ -20,7 +20,17 @@ def of_stage(spec: DistillationJobSpec, stage: Stage) -> Resources:
     if stage is Stage.CLEANUP:
         return CLEANUP
     own: Resources | None = getattr(spec.pod_template.stage_resources, stage.lower())
-    return own or spec.pod_template.resources
+    found = own or spec.pod_template.resources
+    return _without_gpus(found) if stage is Stage.ENGINE else found
+
+
+def _without_gpus(wanted: Resources) -> Resources:
+    """Leave accelerators out: of the engine's pod, one container alone has them."""
+    none = {"gpu": None}
+    return Resources(
+        requests=wanted.requests.model_copy(update=none),
+        limits=wanted.limits.model_copy(update=none),
+    )
 
 
 def cores(spec: DistillationJobSpec, stage: Stage) -> float:

@@ -6,10 +6,10 @@ from pathlib import Path
 from distill_api.exports import Onnx
 from distill_common import exporting, graphs
 
-from distill_trainer.components import quantized
+from distill_trainer.components import exported, quantized
 from distill_trainer.components.quantized import Subject
 from distill_trainer.context import Context
-from distill_trainer.exporting import files
+from distill_trainer.exporting import engine_inputs, files
 from distill_trainer.exporting.note import Checked
 from distill_trainer.quantizing import parity
 from distill_trainer.quantizing.running import InOnnx
@@ -43,4 +43,8 @@ def to_onnx(
         most=asked.max_difference,
         advice="raise export.onnx.maxDifference, or remove export.onnx",
     )
+    tensor_rt = exported.wanted(context.task).tensor_rt
+    if tensor_rt is not None:
+        place = folder.parent / engine_inputs.FOLDER
+        engine_inputs.write(opened, graph, tensor_rt, place)
     return Checked(largest_difference=off, batches=len(parity.BATCHES) * len(parity.REPEATS))

@@ -36,8 +36,8 @@ def content(folder: Path, found: Checked, most: float) -> dict[str, Any]:
         "largestDifference": found.largest_difference,
         "maxDifference": most,
         "batchesCompared": found.batches,
-        "madeWith": _versions(MADE_WITH),
-        "verifiedWith": _versions(VERIFIED_WITH),
+        "madeWith": versions(MADE_WITH),
+        "verifiedWith": versions(VERIFIED_WITH),
         "tokensAlike": found.tokens,
         "ties": found.ties,
     }
@@ -83,5 +83,6 @@ def sentence(told: Mapping[str, Any]) -> str:
     )
 
 
-def _versions(names: Sequence[str]) -> str:
+def versions(names: Sequence[str]) -> str:
+    """Name libraries with their versions."""
     return ", ".join(f"{name} {version(name)}" for name in names)

@@ -13,14 +13,18 @@ from distill_api.wire import Task
 from distill_common import graphs
 
 from distill_trainer import artifacts, fingerprints
+from distill_trainer.exporting import engine_inputs
 from distill_trainer.publishing import data_card, listing, model_card
 from distill_trainer.publishing.listing import Entry
+from distill_trainer.stages import engine
 
 STUDENT: Final = "student"
 LINEAGE: Final = "lineage.json"
 EXTRAS: Final = ("report.html", "evaluation.json", "curves.jsonl", "data_card.json")
 """What earlier stages tell about the student; published where it is there."""
 SPEC: Final = ("teacher", "student", "data", "recipe", "training", "evaluation")
+NOTES: Final = ("teaching", "quantization", "export")
+"""What the card tells of earlier stages."""
 OPTIONAL: Final = ("quantize", "export")
 """Parts of the spec that the lineage keeps; the second ones where they are there."""
 
@@ -39,6 +43,8 @@ class Material:
     """Output of the quantize stage, where there was one."""
     exported: Path | None = None
     """Likewise of the export stage."""
+    engine: Path | None = None
+    """Likewise of the engine stage; None, too, where no node could build one."""
 
     @property
     def has_graph(self) -> bool:
@@ -61,6 +67,7 @@ class Material:
             "onnx": self.exported is not None and (self.exported / graphs.FOLDER).is_dir(),
             "onnx-int8": self.has_graph,
             "triton": self.triton is not None,
+            "tensorrt": self.engine is not None,
         }
         return weights + [name for name, there in found.items() if there]
 
@@ -119,16 +126,21 @@ def assemble(material: Material, into: Path) -> Bundle:
             material.exported,
             into,
             dirs_exist_ok=True,
-            ignore=shutil.ignore_patterns(artifacts.MANIFEST),
+            ignore=shutil.ignore_patterns(artifacts.MANIFEST, engine_inputs.FOLDER),
         )
     _add_triton(material, into)
+    if material.engine is not None:
+        shutil.copytree(material.engine / engine.FOLDER, into / engine.FOLDER)
     _write_json(into / LINEAGE, _lineage(material, weights_digest(into)))
     card = model_card.render(
         material.task,
         material.lineage,
         material.evaluation,
         _read(material.prepared / "data_card.json"),
-        {name: _read(into / f"{name}.json") for name in ("teaching", "quantization", "export")},
+        {
+            **{name: _read(into / f"{name}.json") for name in NOTES},
+            "engine": _read(into / engine.FOLDER / engine.NOTE),
+        },
     )
     (into / "README.md").write_text(card, encoding="utf-8")
     if data := _read(material.prepared / "data_card.json"):

@@ -25,7 +25,7 @@ def render(
 
     data: the data card of the prepare stage. notes: `teaching`, how prompts of what writes are
     written down, `quantization`, what making the student smaller cost, and `export`, what its
-    other forms are.
+    other forms are, and `engine`, what TensorRT built.
     """
     found = notes or {}
     environment = jinja2.Environment(
@@ -46,6 +46,7 @@ def render(
         teaching=found.get("teaching", {}),
         quantization=found.get("quantization", {}),
         onnx=found.get("export", {}).get("onnx", {}),
+        engine=found.get("engine", {}),
         teacher=_teacher(task),
         student=_yaml(spec.student),
         recipe=_yaml(spec.recipe),

@@ -34,7 +34,7 @@ def check(
     largest = 0.0
     for size in BATCHES:
         for repeats in REPEATS:
-            batch = [_longer(items[place % len(items)], repeats) for place in range(size)]
+            batch = _batch(items, size, repeats)
             expected, found = model(batch), graph(batch)
             off = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
             if not off <= most * max(1.0, float(np.abs(expected).max())):
@@ -47,6 +47,15 @@ def check(
                 )
             largest = max(largest, off)
     return largest
+
+
+def batches(items: Sequence[Any]) -> list[list[Any]]:
+    """Return the batches of every size and length."""
+    return [_batch(items, size, repeats) for size in BATCHES for repeats in REPEATS]
+
+
+def _batch(items: Sequence[Any], size: int, repeats: int) -> list[Any]:
+    return [_longer(items[place % len(items)], repeats) for place in range(size)]
 
 
 def _longer(item: Any, repeats: int) -> Any:

@@ -41,7 +41,8 @@ def run(context: Context) -> Report:
     evaluation = evaluated.manifest.report.evaluation
     _check_verdict(context.task, evaluation)
     exported = context.workspace.output(Stage.EXPORT) if context.task.spec.export else None
-    known = (trained, evaluated, exported)
+    built = _engine(context, exported)
+    known = (trained, evaluated, exported, built)
     inputs = [one.fingerprint for one in known if one is not None]
     fingerprint = fingerprints.publish(context.task, inputs)
     if done := context.workspace.find(Stage.PUBLISH, fingerprint):
@@ -80,16 +81,26 @@ def _material(
     spec, outputs = context.task.spec, context.workspace
     smaller = outputs.output(Stage.QUANTIZE) if spec.quantize else None
     exported = outputs.output(Stage.EXPORT) if spec.export else None
+    built = _engine(context, exported)
     return Material(
         task=context.task,
         trained=trained.path,
         quantized=smaller.path if smaller else None,
         exported=exported.path if exported else None,
+        engine=built.path if built else None,
         evaluated=evaluated.path,
         prepared=prepared.path,
         lineage=lineage or fingerprints.lineage(context.task, prepared.inputs),
         evaluation=evaluation,
     )
+
+
+def _engine(context: Context, exported: Output | None) -> Output | None:
+    """Return the engine of the exported graph; None where no node could build one."""
+    if exported is None:
+        return None
+    fingerprint = fingerprints.engine(exported.fingerprint)
+    return context.workspace.find(Stage.ENGINE, fingerprint)
 
 
 def _assemble(context: Context, material: Material) -> Bundle:

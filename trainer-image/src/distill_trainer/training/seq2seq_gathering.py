@@ -69,6 +69,14 @@ def gather(
     )
 
 
+def read(student: Seq2Seq, prepared: Path, lesson: Lesson, split: str) -> list[Taught]:
+    """Read what a split teaches: what is read, and what is to be written."""
+    told = json.loads((prepared / "prepared.json").read_text())
+    longest = min((n for n in (lesson.max_length, student.positions) if n), default=None)
+    found = _load(prepared, split, lesson.recipe, (student, _same_tokens(student, told)))
+    return _fitting(found, longest, split)
+
+
 def _same_tokens(student: Seq2Seq, told: Mapping[str, Any]) -> bool:
     """Compare which id stands for which token; sizes of the padded heads say nothing."""
     known = told.get("tokenizer")

@@ -13,12 +13,16 @@ from distill_api.outcome import Corpus
 from distill_api.recipe import QueryTransformTask
 from distill_api.status import EvaluationStatus
 from distill_api.wire import Report
+from distill_common import graphs
 
 from distill_trainer.components import evaluated
 from distill_trainer.components.evaluated import Judged
 from distill_trainer.components.querytransform import models, prepare
 from distill_trainer.components.querytransform.models import Room
+from distill_trainer.components.trained import STUDENT
 from distill_trainer.context import Context
+from distill_trainer.exporting import seq2seq_graphs
+from distill_trainer.exporting.running import Seq2SeqGraphs
 from distill_trainer.labelling import searching
 from distill_trainer.measures import lifting, speed
 from distill_trainer.measures.contest import Pair
@@ -27,9 +31,11 @@ from distill_trainer.preparing import splits
 from distill_trainer.report import transforms_page
 from distill_trainer.report.material import Folders
 from distill_trainer.students import causal, seq2seq
+from distill_trainer.students.seq2seq import Seq2Seq
 from distill_trainer.teachers.answers import Ask, Generator, Tell
 from distill_trainer.teachers.local_generator import LocalGenerator
 from distill_trainer.teachers.local_seq2seq import LocalSeq2Seq
+from distill_trainer.teachers.onnx_seq2seq import OnnxSeq2Seq
 from distill_trainer.texts import querying, transforms
 from distill_trainer.texts.querying import Query, Wanted
 
@@ -69,22 +75,35 @@ def _judge(context: Context, folder: Path, folders: Folders) -> Judged:
 def _student(context: Context, folders: Folders) -> Side:
     """Open the student as it will be published."""
     spec, task = context.task.spec, models.wanted(context.task)
-    folder, trust = evaluated.student_folder(folders), evaluated.trusts(context.task)
+    trust = evaluated.trusts(context.task)
     sampling = spec.teacher.sampling.model_copy(
         update={"temperature": 0.0, "top_logprobs": 0, "chain_of_thought": False}
     )
     room = Room(sampling, spec.evaluation.throughput_batch_size)
     if not models.is_seq2seq(context.task):
-        made = causal.load(folder, trust=trust)
+        made = causal.load(evaluated.student_folder(folders), trust=trust)
         return Side(
             models.writer(context, made, room), _plain(task, sampling), causal.parameters(made)
         )
-    encoder = seq2seq.load(folder, trust=trust)
+    encoder = seq2seq.load(folders.trained / STUDENT, trust=trust)
 
     def ask(query: Query) -> Ask:
         return Ask((("user", querying.source(query, task.task)),))
 
-    return Side(models.writer(context, encoder, room), ask, seq2seq.parameters(encoder))
+    return Side(_writing(context, encoder, room, folders), ask, seq2seq.parameters(encoder))
+
+
+def _writing(context: Context, student: Seq2Seq, room: Room, folders: Folders) -> Generator:
+    """Let an encoder-decoder write as it is published: by its weights, or by quantised graphs."""
+    if folders.quantized is None:
+        return models.writer(context, student, room)
+    opened = Seq2SeqGraphs(
+        folders.quantized / graphs.FOLDER,
+        seq2seq_graphs.QUANTIZED,
+        student.start,
+        threads=context.task.threads,
+    )
+    return OnnxSeq2Seq(student, room.sampling, room.batch_size, graphs=opened)
 
 
 def _plain(wanted: Wanted, sampling: Any) -> Callable[[Query], Ask]:

@@ -69,10 +69,9 @@ def _student(context: Context) -> Student:
 def _course(context: Context, student: Student, opened: Opened) -> Course:
     spec, prepared, device = context.task.spec, opened.prepared.path, opened.device
     if isinstance(student, Seq2Seq):
-        short = seq2seq_gathering.Lesson(
-            _recipe(context.task), spec.training, spec.student.max_length
+        return seq2seq_gathering.gather(
+            student, prepared, short_lesson(context.task), device=device
         )
-        return seq2seq_gathering.gather(student, prepared, short, device=device)
     teacher = None if spec.teacher.model is None else partial(_causal_teacher, context)
     taught = lesson(context.task)
     return gathering.gather(student, prepared, taught, device=device, teacher=teacher)
@@ -89,6 +88,12 @@ def lesson(task: Task) -> gathering.Lesson:
         max_length=spec.student.max_length,
         chat=partial(_chat, models.wanted(task)),
     )
+
+
+def short_lesson(task: Task) -> seq2seq_gathering.Lesson:
+    """Return what a task's encoder-decoder is taught: it reads no instruction."""
+    spec = task.spec
+    return seq2seq_gathering.Lesson(_recipe(task), spec.training, spec.student.max_length)
 
 
 def _recipe(task: Task) -> QueryTransformRecipe:

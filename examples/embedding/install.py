@@ -10,6 +10,7 @@ from devcluster import Cluster
 from devcluster.images import loading, recipe
 from devcluster.kubectl import manifest
 from kubernetes import client, config
+from urllib3 import Retry
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEM = "kubedistill-system"
@@ -64,5 +65,11 @@ def restricted(namespace: str) -> str:
 
 
 def objects(cluster: Cluster) -> client.CustomObjectsApi:
-    """Return a client for DistillationJobs and DistilledModelRollouts."""
-    return client.CustomObjectsApi(config.new_client_from_config(str(cluster.kubeconfig)))
+    """Return a client for DistillationJobs and DistilledModelRollouts.
+
+    It asks again for a minute: the API server of a busy machine loses a connection now and then.
+    """
+    configuration = client.Configuration()
+    config.load_kube_config(str(cluster.kubeconfig), client_configuration=configuration)
+    configuration.retries = Retry(total=8, backoff_factor=0.5, backoff_max=20)
+    return client.CustomObjectsApi(client.ApiClient(configuration))

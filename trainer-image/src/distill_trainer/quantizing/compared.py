@@ -1,7 +1,7 @@
 """Loads a quantised student from its files, and holds it against the float one, token by token."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -104,14 +104,36 @@ def _embeddings(model: nn.Module) -> set[str]:
 @torch.no_grad()
 def compare(before: Causal, after: Causal, taught: Sequence[Taught]) -> Likeness:
     """Hold the distributions of two students against each other where answers are written."""
+    return likeness(taught, MAX_TOKENS, lambda some: _sums(before, after, some))
+
+
+def likeness(
+    taught: Sequence[Taught], most: int, sums: Callable[[list[Taught]], Tensor]
+) -> Likeness:
+    """Average over some of the answers.
+
+    most: tokens of a pass, padding included. sums: of a pass over answers' tokens, float64 [4]:
+    both losses, the divergence, and how often both find the same token likeliest.
+    """
     stride = max(len(taught) // ANSWERS, 1)
     some = taught[::stride][:ANSWERS]
     lengths = np.array([len(one) for one in some], dtype=np.int64)
-    sums, count = torch.zeros(4, dtype=torch.float64), sum(len(one.target) for one in some)
-    for part in encode.micro_batches(lengths, MAX_TOKENS, MAX_ROWS):
-        sums += _sums(before, after, [some[int(place)] for place in part])
-    nll_before, nll_after, divergence, same = (sums / count).tolist()
+    total, count = torch.zeros(4, dtype=torch.float64), sum(len(one.target) for one in some)
+    for part in encode.micro_batches(lengths, most, MAX_ROWS):
+        total += sums([some[int(place)] for place in part])
+    nll_before, nll_after, divergence, same = (total / count).tolist()
     return Likeness(-nll_before, -nll_after, divergence, same, count)
+
+
+def summed(own: Tensor, other: Tensor, labels: Tensor) -> Tensor:
+    """Return what `likeness` sums, of logits [tokens, vocabulary] and labels [tokens]."""
+    found = (
+        tokens.nll(own, labels),
+        tokens.nll(other, labels),
+        logits.divergence(other, own, Divergence.FORWARD_KL, 1.0),
+        own.argmax(-1) == other.argmax(-1),
+    )
+    return torch.stack([one.double().sum() for one in found]).cpu()
 
 
 def _sums(before: Causal, after: Causal, taught: Sequence[Taught]) -> Tensor:
@@ -126,14 +148,7 @@ def _sums(before: Causal, after: Causal, taught: Sequence[Taught]) -> Tensor:
         own, other = (
             one.logits(hidden[begin:end]) for one, hidden in zip((before, after), seen, strict=True)
         )
-        labels = batch.labels[begin:end]
-        found = (
-            tokens.nll(own, labels),
-            tokens.nll(other, labels),
-            logits.divergence(other, own, Divergence.FORWARD_KL, 1.0),
-            own.argmax(-1) == other.argmax(-1),
-        )
-        sums += torch.stack([one.double().sum() for one in found]).cpu()
+        sums += summed(own, other, batch.labels[begin:end])
     return sums
 
 

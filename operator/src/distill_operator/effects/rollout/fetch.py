@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import aiohttp
+from pydantic import BaseModel, ValidationError
 
 from distill_operator.errors import NotYet
 
@@ -56,3 +57,13 @@ async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes:
         if len(body) > most:
             raise NotYet(f"{answer.url} is longer than {most} bytes")
     return bytes(body)
+
+
+def read[Shape: BaseModel](shape: type[Shape], text: str) -> Shape:
+    """Return a JSON page as what it should be; NotYet with the member that is not so."""
+    try:
+        return shape.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the answer"
+        raise NotYet(f"{where} is not as it should be: {first['msg']}") from error

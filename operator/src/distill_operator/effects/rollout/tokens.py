@@ -23,7 +23,7 @@ from distill_api.token_ids import (
     TextKind,
     TokenIds,
 )
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from distill_operator.effects.rollout import fetch, triton_tokens
 from distill_operator.effects.rollout.scrape import Target
@@ -146,7 +146,7 @@ async def compare(session: aiohttp.ClientSession, target: Target) -> PodTokens:
     place = target.requests or target.url.removesuffix("/metrics")
     try:
         raw = await asked.trained(session, place)
-        trained = _read(TokenIds, raw)
+        trained = fetch.read(TokenIds, raw)
         difference = await _first_difference(session, asked, place, trained)
     except fetch.Nowhere:
         return PodTokens(absent=asked.absent)
@@ -177,7 +177,7 @@ async def _trained(session: aiohttp.ClientSession, place: str) -> str:
 
 async def _tokens(session: aiohttp.ClientSession, place: str, sample: Sample) -> list[int]:
     text = await fetch.text(session, f"{place}{TOKENIZE_PATH}", content=_question(sample))
-    return _read(Answer, text).tokens
+    return fetch.read(Answer, text).tokens
 
 
 def _question(sample: Sample) -> Mapping[str, Any]:
@@ -189,15 +189,6 @@ def _question(sample: Sample) -> Mapping[str, Any]:
         case TextKind.PROMPT:
             return {"prompt": sample.text}
     return {"prompt": sample.text, "input_type": INPUT_TYPES[sample.kind]}
-
-
-def _read[Shape: BaseModel](shape: type[Shape], text: str) -> Shape:
-    try:
-        return shape.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the answer"
-        raise NotYet(f"{where} is not as it should be: {first['msg']}") from error
 
 
 _NO_FILE: Final = f"it has no {TOKEN_IDS_FILE}, as an older or foreign artifact"

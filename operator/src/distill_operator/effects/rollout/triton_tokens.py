@@ -5,10 +5,9 @@ from typing import Annotated, Any, Final
 import aiohttp
 from distill_api import triton
 from distill_api.token_ids import Sample, TextKind
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from distill_operator.effects.rollout import fetch
-from distill_operator.errors import NotYet
 
 _MODEL: Final = f"/v2/models/{triton.TOKENS}"
 ABSENT: Final = (
@@ -45,7 +44,7 @@ async def trained(session: aiohttp.ClientSession, place: str) -> str:
     if not text:
         # The port of the metrics answers every path, with nothing.
         raise fetch.Nowhere(ABSENT)
-    settings = _read(_Settings, text)
+    settings = fetch.read(_Settings, text)
     found = settings.parameters.get(triton.TOKEN_IDS)
     if found is None:
         raise fetch.Nowhere(ABSENT)
@@ -55,7 +54,9 @@ async def trained(session: aiohttp.ClientSession, place: str) -> str:
 async def read(session: aiohttp.ClientSession, place: str, sample: Sample) -> list[int]:
     """Return the ids that the server reads of a text."""
     content = _question(sample)
-    answer = _read(_Answer, await fetch.text(session, f"{place}{_MODEL}/infer", content=content))
+    answer = fetch.read(
+        _Answer, await fetch.text(session, f"{place}{_MODEL}/infer", content=content)
+    )
     rows = {output.name: output.data for output in answer.outputs}
     kept = zip(rows[triton.INPUT_IDS], rows[triton.ATTENTION_MASK], strict=True)
     return [token for token, real in kept if real]
@@ -70,12 +71,3 @@ def _question(sample: Sample) -> dict[str, Any]:
 
 def _tensor(name: str, text: str) -> dict[str, Any]:
     return {"name": name, "shape": [1], "datatype": "BYTES", "data": [text]}
-
-
-def _read[Shape: BaseModel](shape: type[Shape], text: str) -> Shape:
-    try:
-        return shape.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the answer"
-        raise NotYet(f"{where} is not as it should be: {first['msg']}") from error

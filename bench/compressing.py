@@ -5,6 +5,7 @@ on answers that nothing was chosen by. Training aware of the rounding has the fl
 teacher and no hard labels, so that it can win back what rounding lost and learn nothing else.
 """
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -91,7 +92,7 @@ def measure(lesson: Lesson, work: Work) -> dict[str, Form]:
 
 def rows(found: dict[str, Form]) -> list[list[str]]:
     """Return the table's rows."""
-    start, lost = found[FLOAT], found[ROUNDED]
+    start = found[FLOAT]
     return [
         [
             name,
@@ -100,10 +101,21 @@ def rows(found: dict[str, Form]) -> list[list[str]]:
             f"{own.perplexity:.3f}",
             f"{own.divergence:.4f}",
             f"{own.agreement:.1%}",
-            f"{1 - own.divergence / lost.divergence:.0%}",
+            *_won_back(name, found),
         ]
         for name, own in found.items()
     ]
+
+
+def _won_back(name: str, found: dict[str, Form]) -> list[str]:
+    """Return what of rounding's loss a form of the same model has not: of likelihood, divergence."""
+    if name in {FLOAT, ROUNDED, SMALL}:
+        return ["", ""]
+    start, lost, own = found[FLOAT], found[ROUNDED], found[name]
+    likelihood = math.log(lost.perplexity / own.perplexity) / math.log(
+        lost.perplexity / start.perplexity
+    )
+    return [f"{likelihood:.0%}", f"{1 - own.divergence / lost.divergence:.0%}"]
 
 
 def _written(lesson: Lesson, wanted: Quantize, source: Path, folder: Path) -> Likeness:

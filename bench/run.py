@@ -99,7 +99,8 @@ def compressing(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     count = options.calibration_records
     work = measured.Work(options.aware_steps, learning.ANSWERED, count, scratch)
     found = measured.measure(taught, work)
-    head = ["weights", "MB", "smaller", "perplexity", "divergence", "same token", "won back"]
+    head = ["weights", "MB", "smaller", "perplexity", "divergence", "same token"]
+    head += ["likelihood won back", "divergence won back"]
     print(f"\n### SmolLM2 with smaller weights, groups of {measured.GROUP}\n")
     print(*table(head, measured.rows(found)), sep="\n")
     print(f"\n{count} answers calibrate; {work.steps} steps of {work.batch} answers are aware.")

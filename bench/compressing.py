@@ -108,7 +108,7 @@ def rows(found: dict[str, Form]) -> list[list[str]]:
 
 
 def _won_back(name: str, found: dict[str, Form]) -> list[str]:
-    """Return what of rounding's loss a form of the same model has not: of likelihood, divergence."""
+    """Return how much of rounding's loss a form has not: of likelihood, and of divergence."""
     if name in {FLOAT, ROUNDED, SMALL}:
         return ["", ""]
     start, lost, own = found[FLOAT], found[ROUNDED], found[name]

@@ -40,7 +40,7 @@ class TritonRepository(Model):
     backend: Literal["OnnxRuntime", "Python"] = "OnnxRuntime"
     """What computes in the server. OnnxRuntime: Triton's own backend, which NVIDIA's images have.
     Python: the same graph by ONNX Runtime in Triton's Python backend, for servers without it, such
-    as the one that server-image/triton/Dockerfile.cpu builds."""
+    as the one that server-image/triton/cpu/Dockerfile builds."""
     instances: Annotated[int, Field(ge=1, le=64)] = 1
     """Copies of the model that compute side by side, on each GPU where there are some."""
     max_batch_size: Annotated[int, Field(ge=1, le=4096)] = 64

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 from distill_api.names import Reason
+from numpy.typing import NDArray
 
 from distill_trainer.errors import BadInput
 
@@ -14,7 +15,7 @@ BATCHES: Final = (1, 2, 7)
 REPEATS: Final = (1, 4, 64)
 """How often a text is repeated: a few tokens, some, as many as the model reads."""
 
-type Compute = Callable[[Sequence[Any]], np.ndarray[Any, np.dtype[np.float32]]]
+type Compute = Callable[[Sequence[Any]], NDArray[np.float32]]
 """Texts or pairs in one batch → vectors [batch, width] or scores [batch]."""
 
 
@@ -36,8 +37,8 @@ def check(
         for repeats in REPEATS:
             batch = _batch(items, size, repeats)
             expected, found = model(batch), graph(batch)
-            off = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
-            if not off <= most * max(1.0, float(np.abs(expected).max())):
+            off = difference(found, expected)
+            if not accepted(off, expected, most):
                 raise BadInput(
                     Reason.BAD_MODEL,
                     f"The student's ONNX graph gives other numbers than its weights for"
@@ -47,6 +48,21 @@ def check(
                 )
             largest = max(largest, off)
     return largest
+
+
+def difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """Return the largest difference of two arrays; infinite where their shapes differ."""
+    if found.shape != expected.shape:
+        return float("inf")
+    return float(np.abs(found - expected).max())
+
+
+def accepted(off: float, expected: NDArray[np.float32], most: float) -> bool:
+    """Tell whether a difference is small enough; one that is no number never is.
+
+    most: what is accepted, as a share of the largest number, or of 1 where all are smaller.
+    """
+    return off <= most * max(1.0, float(np.abs(expected).max()))
 
 
 def batches(items: Sequence[Any]) -> list[list[Any]]:

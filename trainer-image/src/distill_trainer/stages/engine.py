@@ -16,6 +16,7 @@ from distill_trainer import fingerprints
 from distill_trainer.context import Context
 from distill_trainer.errors import BadInput, TryAgain
 from distill_trainer.exporting import engine_inputs, engine_program
+from distill_trainer.quantizing import parity
 from distill_trainer.stages import hand_over
 
 FOLDER: Final = "tensorrt"
@@ -82,8 +83,8 @@ def _compare(place: Path, result: Mapping[str, Any], most: float) -> float:
         expected = np.load(place / engine_inputs.EXPECTED.format(number=number))
         rows = np.frombuffer((place / output["file"]).read_bytes(), dtype=np.float32)
         found = rows.reshape(output["shape"])
-        off = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
-        if not off <= most * max(1.0, float(np.abs(expected).max())):
+        off = parity.difference(found, expected)
+        if not parity.accepted(off, expected, most):
             raise BadInput(
                 Reason.BAD_MODEL,
                 f"The TensorRT engine gives other numbers than the weights for a batch of"

@@ -10,7 +10,6 @@ from distill_api.names import Label
 from distill_api.probing import PAIRS_PATH, Pairs
 from distill_api.rollout_metrics import Metric as WantedMetric
 from distill_api.rollout_metrics import QuerySource
-from pydantic import ValidationError
 
 from distill_operator.effects.rollout import fetch
 from distill_operator.errors import NotYet
@@ -127,12 +126,7 @@ async def _pairs(
         after |= {"after": known[0].total, "run": known[0].probe_uid}
     query = f"?{urlencode(after)}" if after else ""
     text = await fetch.text(session, f"{asked.url}{PAIRS_PATH}{query}")
-    try:
-        return Pairs.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the answer"
-        raise NotYet(f"{where} is not as it should be: {first['msg']}") from error
+    return fetch.read(Pairs, text)
 
 
 def _scores(metric: str, pairs: Pairs) -> PairedScores:

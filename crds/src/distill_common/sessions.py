@@ -1,4 +1,7 @@
-"""Opens ONNX graphs in ONNX Runtime, as fast as it goes on what there is."""
+"""Opens ONNX graphs in ONNX Runtime, as fast as it goes on what there is.
+
+Copied into Triton repositories, where nothing of ours and only onnxruntime is there.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +13,12 @@ PROCESSOR: Final = "CPUExecutionProvider"
 SLOW_ON_PROCESSORS: Final = ("SkipLayerNormFusion",)
 """Rewritings that cost more than they save there: the fused kernel is several times slower than the
 sum and the normalising that it stands for (an INT8 MiniLM: 114 ms a batch with it, 97 without)."""
+
+
+def preferred() -> list[str]:
+    """Return the kinds of devices to compute on: a GPU where this build of ONNX Runtime has one."""
+    available = onnxruntime.get_available_providers()
+    return [name for name in ("CUDAExecutionProvider", PROCESSOR) if name in available]
 
 
 def open_graph(

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from distill_server import cores
+from distill_common import cores
 from distill_server.settings import Runtime, Settings
 from distill_server.telemetry import boundaries
 from pydantic import ValidationError

@@ -1,10 +1,9 @@
 """Two ways to compute a batch: torch, and ONNX Runtime."""
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import onnxruntime
 import torch
 from distill_common import sessions
 from numpy.typing import NDArray
@@ -47,7 +46,7 @@ class Onnx:
     """A graph in ONNX Runtime, and in torch what the graph leaves to do."""
 
     def __init__(self, graph: Path, model: Loaded, *, threads: int) -> None:
-        self._session = sessions.open_graph(graph, threads=threads, providers=_providers())
+        self._session = sessions.open_graph(graph, threads=threads, providers=sessions.preferred())
         self._inputs = [entry.name for entry in self._session.get_inputs()]
         self._output = _output(graph, [entry.name for entry in self._session.get_outputs()])
         whole = self._output in {pipeline.EMBEDDING, pipeline.SCORE}
@@ -65,13 +64,6 @@ class Onnx:
         body, mask = torch.from_numpy(found), torch.from_numpy(features["attention_mask"])
         made: NDArray[np.float32] = pipeline.tail(self._rest, body, mask).float().numpy()
         return made
-
-
-def _providers() -> list[str]:
-    """Prefer a GPU where this build of ONNX Runtime has one."""
-    available: Any = onnxruntime.get_available_providers()
-    wanted = ("CUDAExecutionProvider", sessions.PROCESSOR)
-    return [name for name in wanted if name in available]
 
 
 def _output(graph: Path, outputs: list[str]) -> str:

@@ -8,10 +8,10 @@ from typing import Final
 
 import numpy as np
 import torch
+from distill_common import cores
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder
 
-from distill_server import cores
 from distill_server.batching.padding import Tokens, rectangle
 from distill_server.errors import BadModel
 from distill_server.identity import Identity

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from distill_server import cores
+from distill_common import cores
+
 from distill_server.vllm.tokens import FOLDER_VARIABLE
 
 MIDDLEWARE: Final = "distill_server.vllm.tokens.HandsTokens"

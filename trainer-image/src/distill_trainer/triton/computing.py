@@ -4,17 +4,13 @@ Copied into the model repository, where a Python of Triton's own runs it: numpy 
 all it may know.
 """
 
-import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
+import sessions
 from numpy.typing import NDArray
-
-QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 Rectangles = Mapping[str, NDArray[np.int64]]
 """Tokens by input: [texts, length]."""
@@ -24,12 +20,7 @@ class Graph:
     """A graph with one output."""
 
     def __init__(self, path: Path, *, pad: int, pad_left: bool, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        available = onnxruntime.get_available_providers()
-        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-        providers = [name for name in wanted if name in available]
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        self._session = sessions.open_graph(path, threads=threads, providers=sessions.preferred())
         self._pads, self._left = {"input_ids": pad}, pad_left
 
     def compute(self, asked: Sequence[Rectangles]) -> list[Any]:
@@ -68,15 +59,3 @@ class Graph:
         more = length - rows.shape[1]
         around = ((0, 0), (more, 0) if self._left else (0, more))
         return np.pad(rows, around, constant_values=self._pads.get(name, 0))
-
-
-def usable(quota: Path = QUOTA) -> int:
-    """Return the processors of this process, lowered by the container's CPU limit."""
-    available = len(os.sched_getaffinity(0))
-    try:
-        share, period = quota.read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        return available
-    return (
-        available if share == "max" else max(1, min(available, math.ceil(int(share) / int(period))))
-    )

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import triton_python_backend_utils as triton
-from computing import Graph, usable
+from computing import Graph
+from cores import usable
 
 
 class TritonPythonModel:

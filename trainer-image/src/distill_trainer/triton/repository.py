@@ -12,7 +12,7 @@ from distill_api import triton
 from distill_api.exports import TritonRepository
 from distill_api.names import Reason
 from distill_api.token_ids import TOKEN_IDS_FILE, Sample, TextKind, TokenIds
-from distill_common import graphs
+from distill_common import cores, graphs, sessions
 from google.protobuf import text_format
 
 from distill_trainer.errors import BadInput
@@ -21,6 +21,8 @@ from distill_trainer.triton.configs import Batching, Shape
 from distill_trainer.triton.reading import Reader, Settings
 
 HERE: Final = Path(__file__).parent
+SHARED: Final = (Path(sessions.__file__), Path(cores.__file__))
+"""What the Python backend does as our server does: modules that need nothing of ours."""
 VERSION: Final = "1"
 ONNX_GRAPH: Final = "model.onnx"
 """What the ONNX Runtime backend looks for in a version's folder."""
@@ -44,7 +46,7 @@ def write(folder: Path, wanted: TritonRepository, *, weights: str) -> Path:
     _put(root / f"{triton.MODEL}{triton.PROBE}", whole)
     read = (folder / TOKEN_IDS_FILE).read_text(encoding="utf-8")
     tokens = configs.tokens(shape, asdict(settings), read, batching)
-    _put(root / triton.TOKENS, tokens, ("tokens_model", "reading"))
+    _put(root / triton.TOKENS, tokens, (HERE / "tokens_model.py", HERE / "reading.py"))
     _put_graph(root, graph, shape, batching, settings if python else None)
     return root
 
@@ -74,17 +76,17 @@ def _put_graph(
         "pad": settings.pad,
         "pad_left": settings.pad_left,
     }
-    _put(place, configs.graph(shape, batching, computing), ("graph_model", "computing"))
+    code = (HERE / "graph_model.py", HERE / "computing.py", *SHARED)
+    _put(place, configs.graph(shape, batching, computing), code)
 
 
-def _put(place: Path, config: Any, code: tuple[str, ...] = ()) -> None:
+def _put(place: Path, config: Any, code: tuple[Path, ...] = ()) -> None:
     """Write a model's folder; code: the module that becomes model.py, and those beside it."""
     version = place / VERSION
     version.mkdir(parents=True)
     (place / "config.pbtxt").write_text(text_format.MessageToString(config), encoding="utf-8")
-    for number, name in enumerate(code):
-        target = f"{name}.py" if number else "model.py"
-        shutil.copyfile(HERE / f"{name}.py", version / target)
+    for number, module in enumerate(code):
+        shutil.copyfile(module, version / (module.name if number else "model.py"))
     if not code:
         # Archives and stores keep no empty folders, and Triton wants one for each version.
         (version / "README.md").write_text("See config.pbtxt.\n", encoding="utf-8")

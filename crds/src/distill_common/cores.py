@@ -1,4 +1,7 @@
-"""How many threads pay off: the processors that this container may use."""
+"""How many threads pay off: the processors that this container may use.
+
+Copied into Triton repositories, where nothing but the standard library is there.
+"""
 
 import math
 import os
@@ -13,9 +16,16 @@ def usable(quota: Path = QUOTA) -> int:
     Libraries count the machine's processors, and with a limit below them their threads get
     throttled in the middle of every batch.
     """
-    available = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
+    available = _available()
     limit = _limit(quota)
-    return max(1, min(available or 1, math.ceil(limit) if limit else available or 1))
+    return max(1, min(available, math.ceil(limit) if limit else available))
+
+
+def _available() -> int:
+    """Return how many of the machine's processors the process may run on."""
+    if hasattr(os, "process_cpu_count"):  # since Python 3.13
+        return os.process_cpu_count() or 1
+    return len(os.sched_getaffinity(0))
 
 
 def _limit(quota: Path) -> float | None:

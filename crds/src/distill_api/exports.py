@@ -8,7 +8,8 @@ from pydantic import Field
 from distill_api.base import Model, NonNegativeInt, rule, rules
 from distill_api.pods import ImageReference
 
-TENSORRT_IMAGE: Final = "nvcr.io/nvidia/tensorrt:26.09-py3"
+TENSORRT_IMAGE: Final = "nvcr.io/nvidia/tensorrt:26.07-py3"
+"""TensorRT 11.1; Triton's image of the same month has the same, which its engines need."""
 
 
 class Onnx(Model):

@@ -6,15 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from distill_common.tokens import Text, Tokens
 from numpy.typing import NDArray
 
 from distill_server.batching.forming import Limits
-from distill_server.batching.padding import Tokens
 from distill_server.batching.queue import Queue
 from distill_server.draining import Drain
 from distill_server.errors import BadRequest, UnknownModel
 from distill_server.models.served import Served
-from distill_server.models.tokenizing import Text
 from distill_server.once import Once
 from distill_server.settings import Settings
 from distill_server.telemetry import Telemetry

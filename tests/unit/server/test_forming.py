@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from distill_common.tokens import Padding, Tokens, rectangle
 from distill_server.batching.forming import Limits, next_batch
-from distill_server.batching.padding import Padding, Tokens, rectangle
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -3,13 +3,13 @@
 from typing import Annotated, Literal
 
 from distill_api.token_ids import TOKEN_IDS_FILE
+from distill_common.tokens import Text
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from distill_server.api import prompting
 from distill_server.errors import BadRequest, NoTokenIds
-from distill_server.models.tokenizing import Text
 from distill_server.service import Service
 
 

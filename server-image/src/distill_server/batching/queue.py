@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from distill_common.tokens import Tokens
 from numpy.typing import NDArray
 
 from distill_server.batching import forming
-from distill_server.batching.padding import Tokens
 from distill_server.errors import NotComputed, Overloaded
 
 type Vector = NDArray[np.float32]

@@ -12,8 +12,8 @@ from pathlib import Path
 import onnxruntime
 import torch
 from distill_common import exporting, graphs
+from distill_common.tokens import Integers
 
-from distill_server.batching.padding import Integers
 from distill_server.errors import BadModel
 from distill_server.identity import Identity
 from distill_server.models.loading import Loaded

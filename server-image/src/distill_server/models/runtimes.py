@@ -6,9 +6,9 @@ from typing import Protocol
 import numpy as np
 import torch
 from distill_common import sessions
+from distill_common.tokens import Integers
 from numpy.typing import NDArray
 
-from distill_server.batching.padding import Integers
 from distill_server.errors import BadModel
 from distill_server.models import pipeline
 from distill_server.models.loading import Loaded

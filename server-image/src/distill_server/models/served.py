@@ -9,15 +9,15 @@ from typing import Final
 import numpy as np
 import torch
 from distill_common import cores
+from distill_common.tokens import Text, Tokens, rectangle
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder
 
-from distill_server.batching.padding import Tokens, rectangle
 from distill_server.errors import BadModel
 from distill_server.identity import Identity
 from distill_server.models import export, loading, runtimes
 from distill_server.models.loading import Loaded
-from distill_server.models.tokenizing import Text, Tokenizer
+from distill_server.models.tokenizing import Tokenizer
 from distill_server.settings import Runtime, Settings
 
 TOLERANCE: Final = 1e-4

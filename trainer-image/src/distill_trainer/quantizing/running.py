@@ -18,6 +18,7 @@ class InOnnx:
         ranks = isinstance(model, CrossEncoder)
         self._result = "scores" if ranks else exporting.output_name(model)
         self.device = torch.device("cpu")
+        self.tokenizer = model.tokenizer
         self.max_seq_length = model.max_seq_length
 
     def preprocess(self, *texts: Any, **more: Any) -> dict[str, Any]:
@@ -31,6 +32,10 @@ class InOnnx:
         (found,) = self._session.run(None, given)
         mask = features["attention_mask"]  # which of a token's embeddings count
         return {self._result: torch.from_numpy(found), "attention_mask": mask}
+
+    def modules(self) -> Any:
+        """Return the modules of the model."""
+        return self._model.modules()
 
     def parameters(self) -> Any:
         """Return the weights of the model, as many as the graph has."""

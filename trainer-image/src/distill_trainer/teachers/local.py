@@ -11,6 +11,7 @@ from distill_api.sources import ModelSource
 
 from distill_trainer.errors import BadInput, last_line
 from distill_trainer.teachers import Embedded, Tell
+from distill_trainer.teachers.reading import Reader
 
 
 class LocalTeacher:
@@ -20,37 +21,29 @@ class LocalTeacher:
         self.model = model
         self.batch_size = batch_size
         self.max_length: int | None = model.max_seq_length
+        self._reader = Reader(model)
 
     def embed(self, texts: Sequence[str], *, prompt: str, tell: Tell | None = None) -> Embedded:
         """Embed texts in batches of similar length, longest first.
 
         The composition of batches depends on nothing but the texts of this call.
         """
-        order = sorted(range(len(texts)), key=lambda index: (-len(texts[index]), index))
         vectors: dict[int, Any] = {}
         tokens = 0
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            rows, count = self._forward([texts[index] for index in batch], prompt)
-            vectors.update(zip(batch, rows, strict=True))
+        for batch, features in self._reader.batches(texts, self.batch_size, prompt):
+            vectors.update(zip(batch, self._forward(features), strict=True))
+            count = int(features["attention_mask"].sum())
             tokens += count
             if tell is not None:
                 tell(len(batch), count)
         ordered = [vectors[index] for index in range(len(texts))]
         return Embedded(np.stack(ordered).astype(np.float32, copy=False), tokens)
 
-    def _forward(self, texts: list[str], prompt: str) -> tuple[Any, int]:
+    def _forward(self, features: dict[str, Any]) -> Any:
         import torch
 
-        features = self.model.preprocess(texts, prompt=prompt or None)
-        moved = {
-            name: value.to(self.model.device) if isinstance(value, torch.Tensor) else value
-            for name, value in features.items()
-        }
-        tokens = int(moved["attention_mask"].sum())
         with torch.inference_mode():
-            rows = self.model(moved)["sentence_embedding"].float().cpu().numpy()
-        return rows, tokens
+            return self.model(features)["sentence_embedding"].float().cpu().numpy()
 
     def close(self) -> None:
         """Nothing to let go of: the process ends soon."""

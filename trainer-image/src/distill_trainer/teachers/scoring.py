@@ -15,6 +15,7 @@ from distill_trainer.context import Context
 from distill_trainer.errors import BadInput, last_line
 from distill_trainer.teachers import Tell, opening
 from distill_trainer.teachers.endpoint import Budget, Server
+from distill_trainer.teachers.reading import Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,44 +44,37 @@ class Scorer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
 class LocalScorer:
     """A CrossEncoder in evaluation mode, without gradients, in float32."""
 
-    model: Any
-    prompts: Prompts
-    batch_size: int
+    def __init__(self, model: Any, prompts: Prompts, batch_size: int) -> None:
+        self.model = model
+        self._prompts = prompts
+        self._batch_size = batch_size
+        self._reader = Reader(model, pairs=True)
 
     def score(self, pairs: Sequence[Pair], tell: Tell | None = None) -> Scored:
         """Score pairs in batches of similar length, longest first; raw logits, never squashed.
 
         A sigmoid would press large margins together until nothing is left to learn from them.
         """
-        order = sorted(range(len(pairs)), key=lambda n: (-len(pairs[n][0]) - len(pairs[n][1]), n))
+        before = self._prompts
+        given = [(before.query + query, before.document + text) for query, text in pairs]
         scores = np.empty(len(pairs), dtype=np.float32)
         tokens = 0
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            scores[batch], count = self._forward([pairs[n] for n in batch])
+        for batch, features in self._reader.batches(given, self._batch_size):
+            scores[batch] = self._forward(features)
+            count = int(features["attention_mask"].sum())
             tokens += count
             if tell is not None:
                 tell(len(batch), count)
         return Scored(scores, tokens)
 
-    def _forward(self, pairs: list[Pair]) -> tuple[Any, int]:
+    def _forward(self, features: dict[str, Any]) -> Any:
         import torch
 
-        before = self.prompts
-        features = self.model.preprocess(
-            [[before.query + q, before.document + d] for q, d in pairs]
-        )
-        moved = {
-            name: value.to(self.model.device) if isinstance(value, torch.Tensor) else value
-            for name, value in features.items()
-        }
         with torch.inference_mode():
-            logits = self.model(moved)["scores"].float().reshape(-1).cpu().numpy()
-        return logits, int(moved["attention_mask"].sum())
+            return self.model(features)["scores"].float().reshape(-1).cpu().numpy()
 
     def close(self) -> None:
         """Nothing to let go of: the process ends soon."""

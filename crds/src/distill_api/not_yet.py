@@ -114,12 +114,6 @@ REFUSED: Final = (
         "use OnnxRuntime, which runs the quantised graph",
     ),
     NotYet(
-        "quantize.awareTraining of an Embedding or Reranker",
-        f"{_AWARE} && self.component in ['Embedding', 'Reranker']",
-        "set it to false; the trained student is quantised afterwards",
-        at="quantize.awareTraining",
-    ),
-    NotYet(
         "quantize.awareTraining with training.lora",
         f"{_AWARE} && has(self.training.lora)",
         "remove one of the two: adapters stand beside the rounded weights while training, and once"

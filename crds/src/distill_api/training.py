@@ -225,9 +225,9 @@ class Quantize(Model):
     """Largest share of the float student's quality that may be lost, on the validation split; more
     fails the stage. By default 0.02 for INT8, 0.10 for INT4, 0.05 for GPTQ and AWQ."""
     aware_training: bool = False
-    """Round in every pass of training, too (QAT), so that the weights get used to it; for what
-    writes, with INT4 or INT8. They are then rounded to nearest by the same scheme, and no records
-    calibrate."""
+    """Round in every pass of training, too (QAT), so that the weights get used to it: with INT8,
+    and with INT4 for what writes. They are then rounded to nearest by the same scheme, and no
+    records calibrate."""
 
 
 class SweepAlgorithm(StrEnum):

@@ -1,16 +1,24 @@
-"""What the train stage of all that writes does alike where the weights are to be rounded later."""
+"""What the train stage does alike where the weights are to be rounded later."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from distill_api.training import Quantize
 from distill_api.wire import Task
+from torch import nn
 from transformers import PreTrainedModel
 
-from distill_trainer.quantizing import fake, schemes
+from distill_trainer.quantizing import fake, fake_graph, schemes
+
+GRAPH: Final = "W8A8"
+"""What servers would call an INT8 graph."""
 
 
 def prepare(task: Task, model: PreTrainedModel) -> Mapping[str, str]:
-    """Let a student round its weights in every pass, where the spec asks; returns facts of it."""
+    """Let a student that writes round its weights in every pass, where the spec asks.
+
+    Returns facts of it.
+    """
     wanted = _wanted(task)
     if wanted is None:
         return {}
@@ -24,6 +32,21 @@ def finish(task: Task, model: PreTrainedModel) -> None:
     if _wanted(task) is not None:
         fake.layers(model)
         fake.finish(model)
+
+
+def prepare_encoder(task: Task, student: nn.Module) -> None:
+    """Let an encoder round in every pass as its graph will, where the spec asks."""
+    if _wanted(task) is not None:
+        fake_graph.prepare(student)
+
+
+def finish_encoder(task: Task, student: nn.Module) -> Mapping[str, str]:
+    """Give a trained encoder its plain layers back; returns facts of how it was trained."""
+    if _wanted(task) is None:
+        return {}
+    count = fake_graph.layers(student)
+    fake_graph.finish(student)
+    return {"awareTraining": GRAPH, "awareLayers": str(count)}
 
 
 def _wanted(task: Task) -> Quantize | None:

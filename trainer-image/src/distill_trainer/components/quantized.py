@@ -126,10 +126,12 @@ def _quantize(context: Context, subject: Subject, folder: Path) -> Note:
 def _better(context: Context, subject: Subject, place: Path, before: Found) -> Made:
     """Quantise with a scale for each column and with one for each weight; keep what agrees better.
 
-    Agreement with the float student decides, as nDCG of few queries moves by chance.
+    Agreement with the float student decides, as nDCG of few queries moves by chance. A student that
+    was trained to be rounded has learnt one scale for each column, and is made so.
     """
     candidates: list[Made] = []
-    for per_channel in (True, False):
+    aware = smaller.wanted(context).aware_training
+    for per_channel in (True,) if aware else (True, False):
         graph = place / f"candidate-{len(candidates)}.onnx"
         layers = int8.quantize(place / graphs.FLOAT, graph, per_channel=per_channel)
         found = subject.judge(InOnnx(graph, subject.model, threads=context.task.threads))

@@ -12,7 +12,7 @@ from distill_api.wire import Report, Task
 from sentence_transformers import SentenceTransformer
 
 from distill_trainer.artifacts import Output
-from distill_trainer.components import adapted, trained
+from distill_trainer.components import adapted, aware, trained
 from distill_trainer.components.trained import Opened, Work
 from distill_trainer.context import Context
 from distill_trainer.sources import fetching
@@ -34,6 +34,7 @@ def _work(context: Context, opened: Opened) -> Work[SentenceTransformer]:
     task, prepared = context.task, opened.prepared
     student = _student(context, prepared, fresh=not opened.store.steps())
     tuner = adapted.adapt(task, student[0].auto_model)
+    aware.prepare_encoder(task, student)
     course = courses.gather(
         student, prepared.path, _lesson(task), device=opened.device, cache=opened.tokens
     )
@@ -44,7 +45,10 @@ def _work(context: Context, opened: Opened) -> Work[SentenceTransformer]:
         fresh=lambda: _student(context, prepared, fresh=False),
         score=course.score_of,
         save=partial(token_ids.save, prompts(task)),
-        facts=lambda _: {"validationMeasure": validation.MEASURE},
+        facts=lambda _: {
+            "validationMeasure": validation.MEASURE,
+            **aware.finish_encoder(task, student),
+        },
         measure="validation nDCG@10",
     )
 

@@ -9,7 +9,7 @@ from distill_api.sources import Prompts, StudentArchitecture
 from distill_api.wire import Report, Task
 
 from distill_trainer.artifacts import Output
-from distill_trainer.components import adapted, trained
+from distill_trainer.components import adapted, aware, trained
 from distill_trainer.components.trained import Opened, Work
 from distill_trainer.context import Context
 from distill_trainer.errors import BadInput
@@ -34,6 +34,7 @@ def _work(context: Context, opened: Opened) -> Work[Ranker]:
     task, prepared = context.task, opened.prepared
     student = _student(context, prepared)
     tuner = adapted.adapt(task, student[0].auto_model, head=True)
+    aware.prepare_encoder(task, student)
     setting = Setting(opened.device, opened.tokens)
     course = reranking.gather(student, prepared.path, _lesson(task), setting)
     return Work(
@@ -43,7 +44,10 @@ def _work(context: Context, opened: Opened) -> Work[Ranker]:
         fresh=lambda: _student(context, prepared),
         score=course.score_of,
         save=partial(token_ids.save, prompts(task)),
-        facts=partial(_facts, task),
+        facts=lambda standing: {
+            **_facts(task, standing),
+            **aware.finish_encoder(task, student),
+        },
         measure="validation nDCG@10",
         helpers="scale.safetensors",
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import loops
 import numpy as np
 import torch
 from distill_api.outcome import Corpus
@@ -12,12 +13,12 @@ from distill_api.sources import Prompts
 from distill_common import exporting
 from distill_trainer.components.embedding.quantize import Embedding, few
 from distill_trainer.measures import quality, speed
-from distill_trainer.quantizing import int8
+from distill_trainer.quantizing import fake_graph, int8
 from distill_trainer.quantizing.running import InOnnx
 from distill_trainer.students import make
 from distill_trainer.teachers.local import LocalTeacher
 from lesson import Lesson
-from worth import DISTILLED, Work, embedder
+from worth import DISTILLED, Work, embedder, taught
 
 BATCH = 32
 TEXTS = 256
@@ -41,9 +42,11 @@ def measure(lesson: Lesson, work: Work, threads: int) -> dict[str, dict[str, For
     teacher = make.load(lesson.teacher).eval()
     teacher.max_seq_length = lesson.spec["teacher"]["maxLength"]
     bench = few(quality.load(lesson.prepared, Corpus.ALL), 0)
-    recipe = lesson.spec["recipe"]["embedding"]
-    student = embedder(lesson, work, DISTILLED, recipe, work.seeds[0]).eval()
-    models = {"all-MiniLM-L6-v2": teacher, "its student": student}
+    models = {
+        "all-MiniLM-L6-v2": teacher,
+        "its student": embedder(lesson, work, DISTILLED, _recipe(lesson), work.seeds[0]).eval(),
+        "its student, trained with rounding": _rounded(lesson, work),
+    }
     found: dict[str, dict[str, Form]] = {}
     for name, model in models.items():
         place = work.scratch / name.replace(" ", "-")
@@ -67,6 +70,20 @@ def rows(found: dict[str, dict[str, Form]]) -> list[list[str]]:
         for name, forms in found.items()
         for form, own in forms.items()
     ]
+
+
+def _recipe(lesson: Lesson) -> dict[str, Any]:
+    recipe: dict[str, Any] = lesson.spec["recipe"]["embedding"]
+    return recipe
+
+
+def _rounded(lesson: Lesson, work: Work) -> Any:
+    """Teach the same student the same, while it computes as its graph will."""
+    learner = loops.student(lesson)
+    fake_graph.prepare(learner)
+    made = taught(learner, lesson, work, "rounded", (_recipe(lesson), work.seeds[0])).eval()
+    fake_graph.finish(made)
+    return made
 
 
 def _forms(subject: Embedding, place: Path, threads: int) -> dict[str, Form]:

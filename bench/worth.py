@@ -100,9 +100,21 @@ def embedder(
     lesson: Lesson, work: Work, name: str, recipe: Mapping[str, Any], seed: int
 ) -> SentenceTransformer:
     """Return the student that a recipe makes; name: of the way of learning."""
+    return taught(student(lesson), lesson, work, name, (recipe, seed))
+
+
+def taught(
+    learner: SentenceTransformer,
+    lesson: Lesson,
+    work: Work,
+    name: str,
+    how: tuple[Mapping[str, Any], int],
+) -> SentenceTransformer:
+    """Teach a student by a recipe, with a seed; returns it."""
+    recipe, seed = how
     training = work.training(RATES["embedding"], seed)
     told = courses.Lesson(EmbeddingRecipe.model_validate(recipe), training, Prompts())
-    course = courses.gather(student(lesson), lesson.prepared, told, device=CPU)
+    course = courses.gather(learner, lesson.prepared, told, device=CPU)
     work.teach(course, name)
     return course.encoder.student
 

@@ -370,6 +370,24 @@ _QUERY_TRANSFORM_RULES: Final = [
 ]
 
 
+_WRITES: Final = "self.component in ['Generator', 'QueryTransform']"
+_BENCHMARK_RULES: Final = [
+    rule(
+        f"!has(self.evaluation.benchmark) || !({_WRITES}) || has(self.evaluation.benchmark.vllm)",
+        "evaluation.benchmark of a Generator or QueryTransform measures vLLM: add benchmark.vllm"
+        " with the image that a rollout will have as deployment.image",
+        at=".evaluation.benchmark",
+    ),
+    rule(
+        f"!has(self.evaluation.benchmark) || {_WRITES} || !has(self.evaluation.benchmark.vllm)",
+        "evaluation.benchmark.vllm, with its limits of tokens, is for what writes (Generator,"
+        " QueryTransform): remove it; Embedding and Reranker students are served by kubedistill's"
+        " own server",
+        at=".evaluation.benchmark.vllm",
+    ),
+]
+
+
 _EXPORT_RULES: Final = [
     rule(
         "!has(self.export) || !has(self.export.tensorRT)"
@@ -435,6 +453,7 @@ class DistillationJobSpec(Model):
         *_QUERY_TRANSFORM_RULES,
         *_RERANKER_RULES,
         *_EXPORT_RULES,
+        *_BENCHMARK_RULES,
         *together.RULES,
         *not_yet.RULES,
     )

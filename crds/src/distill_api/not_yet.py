@@ -97,9 +97,10 @@ REFUSED: Final = (
         "remove it, or take a BiEncoder or a CrossEncoder",
     ),
     NotYet(
-        "evaluation.benchmark of a Generator or QueryTransform",
-        "has(self.evaluation.benchmark) && self.component in ['Generator', 'QueryTransform']",
-        "remove it; our server serves Embedding and Reranker students",
+        "evaluation.benchmark of a Seq2Seq student",
+        "has(self.evaluation.benchmark) && has(self.student.architecture)"
+        " && self.student.architecture == 'Seq2Seq'",
+        "remove it, or take a Causal student; vLLM serves decoders only",
     ),
     NotYet(
         "evaluation.benchmark of a LateInteraction student",

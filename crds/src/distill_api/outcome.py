@@ -9,6 +9,7 @@ from distill_api.base import (
     Fraction,
     Model,
     PositiveInt,
+    Quantity,
     ShortText,
     listed_by,
     listed_once,
@@ -16,6 +17,7 @@ from distill_api.base import (
     rules,
     text,
 )
+from distill_api.pods import EnvironmentVariable, ImageReference, Resources
 from distill_api.sources import Endpoint
 
 
@@ -74,6 +76,56 @@ class Corpus(StrEnum):
     TEST = "Test"
 
 
+def _absent(member: str) -> str:
+    """Return the CEL expression that is true where a member, or what it is in, is not there."""
+    parts = member.split(".")
+    paths = (".".join(parts[: count + 1]) for count in range(len(parts)))
+    return " || ".join(f"!has(self.{path})" for path in paths)
+
+
+Milliseconds = Annotated[float, Field(ge=0.001, le=600_000)]
+
+
+class Vllm(Model):
+    """vLLM as a rollout runs it, beside the trainer in the pod of the evaluate stage.
+
+    It is started on the student as it is published and on the teacher, in turns, one at a time.
+    """
+
+    model_config = rules(
+        rule(
+            "!self.args.exists(a, a.matches('^--(model|served-model-name|host|port|uds|api-key)"
+            "(=.*)?$'))",
+            "benchmark.vllm.args has what the benchmark sets itself (--model, --served-model-name,"
+            " --host, --port, --uds, --api-key): remove it",
+            at=".args",
+        ),
+    )
+
+    image: ImageReference
+    """Image of vLLM, the one of a rollout's deployment.image: what server-image/vllm builds, or
+    vllm/vllm-openai with a tag or digest."""
+    args: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=64)] = []
+    """More arguments for vLLM, of both models, for example `--max-model-len` and its value."""
+    env: Annotated[
+        list[EnvironmentVariable], Field(max_length=64, json_schema_extra=listed_by("name"))
+    ] = []
+    """More environment variables of its container."""
+    resources: Resources = Resources()
+    """Resources of its container, beside those of the evaluate stage. A model is served on
+    accelerators if gpu is set here."""
+    shared_memory: Quantity = "1Gi"
+    """Size of /dev/shm, which counts as the container's memory once it is used."""
+    start_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900
+    """Longest time from a start to the first right answer."""
+    max_tokens: Annotated[int, Field(ge=1, le=131_072)] | None = None
+    """Longest answer in tokens; teacher.sampling.maxTokens by default."""
+    max_p95_time_to_first_token_milliseconds: Milliseconds | None = None
+    """Gate: 95th percentile of the time from the arrival to the student's first token, at most."""
+    max_p95_time_per_output_token_milliseconds: Milliseconds | None = None
+    """Gate: 95th percentile of the mean time between an answer's tokens, at most."""
+
+
 class Benchmark(Model):
     """A load on student and teacher as they are served: the server's process, asked over HTTP.
 
@@ -91,12 +143,23 @@ class Benchmark(Model):
         ),
         *(
             rule(
-                f"!has(self.{limit}) || self.{limit} < 1000.0 * self.timeoutSeconds",
+                f"{_absent(limit)} || self.{limit} < 1000.0 * self.timeoutSeconds",
                 f"benchmark.{limit} must be below benchmark.timeoutSeconds, which a failed request"
                 " counts as: raise timeoutSeconds",
                 at=f".{limit}",
             )
-            for limit in ("maxP95Milliseconds", "maxP99Milliseconds")
+            for limit in (
+                "maxP95Milliseconds",
+                "maxP99Milliseconds",
+                "vllm.maxP95TimeToFirstTokenMilliseconds",
+                "vllm.maxP95TimePerOutputTokenMilliseconds",
+            )
+        ),
+        rule(
+            "!has(self.vllm) || self.runtime == 'OnnxRuntime'",
+            "benchmark.runtime is what computes embeddings and scores; what writes is served by"
+            " benchmark.vllm: remove runtime",
+            at=".runtime",
         ),
     )
 
@@ -111,13 +174,17 @@ class Benchmark(Model):
     documents_per_request: Annotated[int, Field(ge=1, le=1000)] = 20
     """Documents that a reranker orders in one request."""
     runtime: Literal["OnnxRuntime", "Torch"] = "OnnxRuntime"
-    """What the server computes with; a quantised student needs OnnxRuntime."""
-    max_p95_milliseconds: Annotated[float, Field(ge=0.001, le=600_000)] | None = None
-    """Gate: the student's 95th percentile at most."""
-    max_p99_milliseconds: Annotated[float, Field(ge=0.001, le=600_000)] | None = None
-    """Gate: the student's 99th percentile at most."""
+    """What the server of an Embedding or Reranker computes with; a quantised student needs
+    OnnxRuntime."""
+    vllm: Vllm | None = None
+    """The server of a Generator or QueryTransform, and what is asked of its tokens."""
+    max_p95_milliseconds: Milliseconds | None = None
+    """Gate: the student's 95th percentile at most, of whole answers."""
+    max_p99_milliseconds: Milliseconds | None = None
+    """Gate: the student's 99th percentile at most, of whole answers."""
     max_memory_mebibytes: PositiveInt | None = None
-    """Gate: resident memory of the student's server at its peak, at most."""
+    """Gate: resident memory of the student's server at its peak, at most; of vLLM the sum over its
+    processes, without that of accelerators."""
     max_failures: Fraction = 0.005
     """Gate: share of the student's requests that fail, at most; the guide's 0.5 %."""
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from distill_api.base import Model, Quantity, rule, rules, text
+from distill_api.sources import SecretKeyRef
 
 ImageReference = Annotated[
     str, text(r"^\S+$", "image must be an image reference without spaces", most=512)
@@ -87,3 +88,29 @@ class Toleration(Model):
     """Value of the taint."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """Effect of the taint; every effect by default."""
+
+
+class EnvironmentVariable(Model):
+    """A variable in the environment of a container."""
+
+    model_config = rules(
+        rule(
+            "has(self.value) != has(self.secretKeyRef)",
+            "an environment variable needs exactly one of value and secretKeyRef",
+        )
+    )
+
+    name: Annotated[
+        str,
+        text(
+            r"^[A-Za-z_][A-Za-z0-9_]*$",
+            "the name of an environment variable has letters, digits and '_' and starts with no"
+            " digit",
+            most=253,
+        ),
+    ]
+    """Its name."""
+    value: Annotated[str, Field(max_length=4096)] | None = None
+    """Its value. Use secretKeyRef for what nobody should read here."""
+    secret_key_ref: SecretKeyRef | None = None
+    """The key of a Secret that holds its value."""

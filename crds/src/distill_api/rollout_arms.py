@@ -18,6 +18,7 @@ from distill_api.base import (
     text,
 )
 from distill_api.pods import (
+    EnvironmentVariable,
     GpuResource,
     ImageReference,
     Labels,
@@ -25,7 +26,7 @@ from distill_api.pods import (
     Resources,
     Toleration,
 )
-from distill_api.sources import SecretKeyRef, SecretRef, StoredModel
+from distill_api.sources import SecretRef, StoredModel
 
 Digest = Annotated[
     str,
@@ -101,32 +102,6 @@ class Runtime(StrEnum):
     TORCH = "Torch"
     VLLM = "VLLM"
     TRITON = "Triton"
-
-
-class EnvironmentVariable(Model):
-    """A variable in the environment of the arm's container."""
-
-    model_config = rules(
-        rule(
-            "has(self.value) != has(self.secretKeyRef)",
-            "an environment variable needs exactly one of value and secretKeyRef",
-        )
-    )
-
-    name: Annotated[
-        str,
-        text(
-            r"^[A-Za-z_][A-Za-z0-9_]*$",
-            "the name of an environment variable has letters, digits and '_' and starts with no"
-            " digit",
-            most=253,
-        ),
-    ]
-    """Its name."""
-    value: Annotated[str, Field(max_length=4096)] | None = None
-    """Its value. Use secretKeyRef for what nobody should read here."""
-    secret_key_ref: SecretKeyRef | None = None
-    """The key of a Secret that holds its value."""
 
 
 class ServingPodTemplate(Model):

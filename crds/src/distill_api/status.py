@@ -131,6 +131,31 @@ class Speed(Model):
     """Documents per second in batches."""
 
 
+class Percentiles(Model):
+    """Of a time."""
+
+    p50_milliseconds: Number
+    """Median."""
+    p95_milliseconds: Number
+    """95th percentile."""
+    p99_milliseconds: Number
+    """99th percentile."""
+
+
+class ServedTokens(Model):
+    """What a server wrote under the load."""
+
+    output_tokens: BigCount
+    """Tokens of all answers, ends included."""
+    tokens_per_second: Number
+    """Of these in a second."""
+    time_to_first_token: Percentiles
+    """From when a request was to be sent; a failure counts as one of the timeout."""
+    time_per_output_token: Percentiles | None = None
+    """Mean time between the tokens of an answer; a failure counts as one of the timeout. Answers of
+    a single token have none."""
+
+
 class ServedLoad(Model):
     """How a server bore the load."""
 
@@ -147,7 +172,9 @@ class ServedLoad(Model):
     requests_per_second: Number
     """Requests answered in a second."""
     peak_memory_bytes: BigCount
-    """Resident memory of the server's process at its peak."""
+    """Resident memory of the server's process at its peak; of vLLM the sum over its processes."""
+    tokens: ServedTokens | None = None
+    """Of a server that writes."""
 
 
 class BenchmarkStatus(Model):

@@ -36,6 +36,12 @@ ENGINE_FOLDER: Final = "engine"
 """In SCRATCH_DIR: what a TensorRT engine is built from, and the engine; of two containers."""
 ENGINE_PROGRAM: Final = "engine_program.py"
 """In ENGINE_FOLDER: what builds."""
+VLLM_PROGRAM: Final = f"{SCRATCH_DIR}/vllm/vllm_launcher.py"
+"""What starts and ends vLLM for a benchmark, in vLLM's container; the trainer lays it there."""
+VLLM_LAUNCHER_PORT: Final = 8701
+"""Where it listens, on the pod's loopback."""
+VLLM_PORT: Final = 8702
+"""Where the vLLM that it starts listens, likewise."""
 REPORT_FILE: Final = "/dev/termination-log"
 REPORT_LIMIT: Final = 4096
 """Bytes that Kubernetes keeps of a termination message."""

@@ -54,6 +54,17 @@ def test_a_sidecars_state_is_not_taken_for_the_trainers() -> None:
     assert seen.exit_code == 0
 
 
+def test_a_sidecar_that_is_started_anew_is_no_end_of_the_pod() -> None:
+    killed = {"name": "vllm", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
+    working = {"name": "trainer", "state": {"running": {"startedAt": MADE}}}
+    status = {"initContainerStatuses": [killed], "containerStatuses": [working]}
+
+    seen = observe.pod(a_pod({"phase": "Running"} | status))
+
+    assert seen is not None
+    assert (seen.exit_code, seen.exit_reason) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("reason", "expected"),
     [

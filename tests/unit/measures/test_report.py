@@ -1,18 +1,15 @@
 """The report: one page that shows everything and needs nothing."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from distill_api.status import (
-    BenchmarkStatus,
-    EvaluationStatus,
-    Score,
-    ServedLoad,
-    Speed,
-)
+from distill_api.outcome import Benchmark
+from distill_api.status import EvaluationStatus, Score, Speed
 from distill_trainer.measures.contest import Pair
+from distill_trainer.measures.served import Load, Served, Tokens
 from distill_trainer.report import document
 from distill_trainer.report.material import Material
 
@@ -68,7 +65,7 @@ def material(**changes: object) -> Material:
         "lineage": {"Teacher": "sha256:abc", "Seed": "42"},
         "trained": Path("a/folder/without/a/sweep"),
         "quantization": {},
-        "served": {},
+        "served": None,
         "recipe": "recipe:\n  embedding: {}\n",
     }  # fmt: skip
     return Material(**(made | changes))  # type: ignore[arg-type]
@@ -149,32 +146,40 @@ def test_without_cut_embeddings_there_is_no_section_about_them():
     assert "Cut embeddings" not in document.render(material(widths={}))
 
 
+ASKED = Benchmark(requests_per_second=50)
+LOAD = Load((0.007, 0.012), failures=0, span=0.04, memory=700 * 2**20, late=0.0)
+
+
+def drawings(page: str) -> int:
+    return len(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL))
+
+
 def test_what_was_served_under_load_is_told_and_drawn_of_both():
-    load = ServedLoad(
-        requests=2000,
-        failures=3,
-        p50_milliseconds="7.125",
-        p95_milliseconds="12.250",
-        p99_milliseconds="31.500",
-        requests_per_second="49.71",
-        peak_memory_bytes=700 * 2**20,
-    )
-    told = BenchmarkStatus(requests_per_second="50.000", student=load, teacher=load)
-    status = STATUS.model_copy(update={"benchmark": told})
-    seconds = {"student": (0.007, 0.012), "teacher": (0.02, 0.03)}
-    page = document.render(material(status=status, served=seconds))
-    for shown in ("Served under load", "50.0 requests arrived", "12.25", "49.71", "2,000", "700"):
+    page = document.render(material(served=Served(ASKED, LOAD, LOAD)))
+    for shown in ("Served under load", "50.0 requests arrived", "11.75", "50.00", "700"):
         assert shown in page, shown
-    assert len(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)) == 6
+    assert drawings(page) == 6
+    assert "Tokens/s" not in page
     outline = Outline(page)
+    assert outline.open == []
     assert len(outline.ids) == len(set(outline.ids))
-    alone = told.model_copy(
-        update={"teacher": None, "remark": "The teacher is behind an endpoint."}
-    )
-    status = STATUS.model_copy(update={"benchmark": alone})
-    page = document.render(material(status=status, served={"student": (0.007, 0.012)}))
+    alone = Served(ASKED, LOAD, remark="The teacher is behind an endpoint.")
+    page = document.render(material(served=alone))
     assert "The teacher is behind an endpoint." in page
     assert "at the same moments" not in page
+
+
+def test_tokens_under_load_are_told_and_drawn_of_both():
+    quick = replace(LOAD, tokens=Tokens((0.003, 0.005), (0.001, 0.002), 14))
+    slow = replace(LOAD, tokens=Tokens((0.03, 0.05), (), 2))
+    page = document.render(material(served=Served(ASKED, quick, slow)))
+    for shown in ("vLLM, which will serve", "4.90", "1.95", "350.00", "Tokens/s", "first token"):
+        assert shown in page, shown
+    assert page.count("each output token") == 1, "single tokens have no time between two"
+    assert drawings(page) == 8
+    outline = Outline(page)
+    assert outline.open == []
+    assert len(outline.ids) == len(set(outline.ids))
 
 
 def test_equal_material_gives_an_equal_page(page: str):

@@ -7,7 +7,13 @@ from typing import Any
 import jobs
 import pytest
 from distill_api.names import ConditionType, Reason, Stage, StageState
-from distill_api.status import BenchmarkStatus, ChecklistItem, ServedLoad
+from distill_api.status import (
+    BenchmarkStatus,
+    ChecklistItem,
+    Percentiles,
+    ServedLoad,
+    ServedTokens,
+)
 from distill_operator.plan import checklist, conditions, cost, diagram, revision, stages
 from distill_operator.plan.conditions import Claim, Standing
 from distill_operator.plan.evidence import Evidence
@@ -207,6 +213,26 @@ def test_the_p95_of_what_is_served_counts_where_it_was_measured(milliseconds: st
     found, evidence = state_of(items, "P95 latency")
     assert found == state
     assert f"{milliseconds} ms when served 20 requests a second" in (evidence or "")
+
+
+def test_of_an_answer_that_is_written_the_first_token_counts():
+    times = Percentiles(p50_milliseconds="40", p95_milliseconds="120", p99_milliseconds="140")
+    tokens = ServedTokens(output_tokens=9, tokens_per_second="3", time_to_first_token=times)
+    long = {f"p{share}_milliseconds": "4000" for share in (50, 95, 99)}
+    load = ServedLoad(
+        requests=1000,
+        failures=0,
+        requests_per_second="2",
+        peak_memory_bytes=9,
+        tokens=tokens,
+        **long,
+    )
+    told = BenchmarkStatus(requests_per_second="2.000", student=load)
+    evaluation = jobs.an_evaluation().model_copy(update={"benchmark": told})
+    items = checklist.updated([], replace(an_evidence(facts=FACTS), evaluation=evaluation))
+    found, evidence = state_of(items, "P95 latency")
+    assert found == "Proven"
+    assert "120 ms to the first token when served 2 requests a second" in (evidence or "")
 
 
 def test_what_a_vanished_report_has_proven_stays_proven():

@@ -59,10 +59,30 @@ EVERYTHING: dict[str, Any] = {
     "retries": 1,
     "stageDeadlineSeconds": 3600,
 }
+BENCHMARK: dict[str, Any] = {
+    "component": "Generator",
+    "recipe": {"generator": {"outputs": {}}},
+    "evaluation": {
+        "benchmark": {
+            "requestsPerSecond": 2,
+            "vllm": {
+                "image": "registry.example.com/vllm:1",
+                "args": ["--max-model-len", "512"],
+                "env": [
+                    {"name": "VLLM_LOGGING_LEVEL", "value": "DEBUG"},
+                    {"name": "KEY", "secretKeyRef": {"name": "own", "key": "k"}},
+                ],
+                "resources": {"limits": {"memory": "16Gi", "gpu": 1}},
+                "sharedMemory": "2Gi",
+            },
+        }
+    },
+}
 CASES: dict[str, tuple[World, Stage]] = {
     "label": (a_job(), Stage.LABEL),
     "train-everything": (a_job(**EVERYTHING), Stage.TRAIN),
     "publish-everything": (a_job(**EVERYTHING), Stage.PUBLISH),
+    "evaluate-vllm": (a_job(**(EVERYTHING | BENCHMARK)), Stage.EVALUATE),
     "label-object-store": (
         a_job(workspace={"uri": "s3://bucket/work/", "secretRef": {"name": "keys"}}),
         Stage.LABEL,
@@ -126,6 +146,33 @@ def test_every_pod_passes_the_restricted_security_standard(stage: Stage):
     assert kinds <= allowed
     assert not {"hostNetwork", "hostPID", "hostIPC"} & found.keys()
     assert found["automountServiceAccountToken"] is False
+
+
+def test_vllm_runs_beside_the_trainer_and_sees_models_only():
+    found = pod(a_job(**(EVERYTHING | BENCHMARK)), Stage.EVALUATE)
+    hand_over, vllm = found["initContainers"]
+    assert hand_over["args"] == ["--hand-over"]
+    assert vllm["restartPolicy"] == "Always", "a sidecar: the Job ends without it"
+    places = {mount["mountPath"]: mount.get("readOnly", False) for mount in vllm["volumeMounts"]}
+    assert places == {
+        "/scratch": False,
+        "/dev/shm": False,  # noqa: S108 - in the pod
+        wire.SCRATCH_DIR: True,
+        wire.WORKSPACE_DIR: True,
+        f"{wire.VOLUMES_DIR}/models": True,
+    }
+    named = {mount["name"] for mount in vllm["volumeMounts"]}
+    assert named <= {volume["name"] for volume in found["volumes"]}
+    assert vllm["command"][:2] == ["python3", wire.VLLM_PROGRAM]
+    assert vllm["securityContext"] == found["containers"][0]["securityContext"]
+    assert vllm["resources"]["limits"] == {"memory": "16Gi", "nvidia.com/gpu": "1"}
+    assert "nvidia.com/gpu" not in found["containers"][0]["resources"]["limits"]
+
+
+def test_only_a_benchmark_of_what_writes_has_vllm_beside_it():
+    assert "initContainers" not in pod(a_job(**(EVERYTHING | BENCHMARK)), Stage.TRAIN)
+    plain = {"evaluation": {"benchmark": {"requestsPerSecond": 2}}}
+    assert "initContainers" not in pod(a_job(**(EVERYTHING | plain)), Stage.EVALUATE)
 
 
 def test_the_task_that_the_pod_reads_is_the_one_it_was_made_for():

@@ -220,9 +220,13 @@ def evaluate(task: Task, train_fingerprint: str) -> str:
 
 
 def _evaluation(asked: Evaluation) -> Any:
-    """Return the evaluation without a benchmark that is not asked for: releases had none once."""
+    """Return the evaluation without what is not asked for and earlier releases did not have."""
     found = of_model(asked)
-    return found if asked.benchmark else {k: v for k, v in found.items() if k != "benchmark"}
+    if asked.benchmark is None:
+        del found["benchmark"]
+    elif asked.benchmark.vllm is None:
+        del found["benchmark"]["vllm"]
+    return found
 
 
 def publish(task: Task, inputs: Iterable[str]) -> str:

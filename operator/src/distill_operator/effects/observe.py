@@ -170,8 +170,13 @@ def _trainer(found: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _ended(found: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return how the container ended that does the work, or one before it that failed."""
+    """Return how the container ended that does the work, or one before it that failed.
+
+    Not one beside it, a sidecar: that is started anew, whatever becomes of it.
+    """
     ended = (_trainer(found).get("state") or {}).get("terminated") or {}
+    if _running(found):
+        return {}
     before = (
         (entry.get("state") or {}).get("terminated") or {}
         for entry in found.get("initContainerStatuses") or ()

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from distill_api.names import Reason
+from distill_api.names import Reason, Stage
 
 from distill_operator.plan import text
 from distill_operator.plan.failure import Trouble
@@ -68,9 +68,10 @@ def _no_node(pod: ObservedPod, claims: tuple[ObservedClaim, ...]) -> Trouble | N
 def _no_image(pod: ObservedPod, _: tuple[ObservedClaim, ...]) -> Trouble | None:
     if pod.waiting is None or pod.waiting[0] not in _IMAGE:
         return None
+    also = " and evaluation.benchmark.vllm.image" if pod.stage is Stage.EVALUATE else ""
     message = (
         f"{_who(pod)} cannot pull its image ({pod.waiting[0]}): {text.clause(pod.waiting[1])}."
-        " Check podTemplate.image and podTemplate.imagePullSecrets"
+        f" Check podTemplate.image and podTemplate.imagePullSecrets{also}"
     )
     return Trouble(Reason.IMAGE_PULL_FAILED, message)
 

@@ -4,7 +4,7 @@ from distill_api import telemetry, wire
 from distill_api.names import Annotation, Stage
 from distill_api.pods import Toleration
 
-from distill_operator.render import gang, labels, needs, resources, restricted, volumes
+from distill_operator.render import gang, labels, needs, resources, restricted, sidecar, volumes
 from distill_operator.render.order import Manifest, Order
 
 CONTAINER = "trainer"
@@ -48,6 +48,9 @@ def _spec(order: Order) -> Manifest:
     }
     if order.stage is Stage.ENGINE:
         spec["initContainers"] = [_handing_over(order), _engine(order)]
+    if (asked := sidecar.wanted(order)) is not None:
+        spec["initContainers"] = [_handing_over(order), sidecar.container(order, asked)]
+        spec["volumes"] += sidecar.extra_volumes(asked)
     spec |= resources.node_choice(template) | gang.of_pod(order)
     if template.service_account_name:
         spec["serviceAccountName"] = template.service_account_name
@@ -73,7 +76,7 @@ def _container(order: Order) -> Manifest:
 
 
 def _handing_over(order: Order) -> Manifest:
-    """Return what lays out the engine's inputs in the scratch folder, and reports nothing."""
+    """Return what lays out another container's work in the scratch folder, and reports nothing."""
     quiet = {"terminationMessagePath", "terminationMessagePolicy"}
     same = {name: value for name, value in _container(order).items() if name not in quiet}
     return same | {"name": "hand-over", "args": ["--hand-over"]}

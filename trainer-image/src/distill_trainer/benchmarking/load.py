@@ -14,11 +14,16 @@ import aiohttp
 import numpy as np
 from numpy.typing import NDArray
 
+from distill_trainer.benchmarking import streaming
+from distill_trainer.benchmarking.streaming import Written
+
 LEAD: Final = 0.2
 """Seconds before the first arrival can be, to have everything ready."""
 TOLD_EVERY: Final = 0.5
 """Seconds between two looks at whether the pod has to go."""
 HEADERS: Final = {"content-type": "application/json"}
+WORDS: Final = 200
+"""Characters of a server's own words about a failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,8 @@ class Request:
     path: str
     body: bytes
     """JSON."""
+    streams: bool = False
+    """The answer comes token by token, as server-sent events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,14 @@ class Answer:
     good: bool
     late: float
     """Seconds that our own event loop was late to send it."""
+    written: Written | None = None
+    """Of a good answer that came token by token."""
+    why: str = ""
+    """What was wrong with one that is not good."""
+
+
+class _Refused(Exception):
+    """The server answered, and not as asked."""
 
 
 type Tell = Callable[[int], None]
@@ -99,14 +114,26 @@ async def _answered(
     session: aiohttp.ClientSession, request: Request, due: float, ends: float
 ) -> Answer:
     loop = asyncio.get_running_loop()
-    late, good = loop.time() - due, False
+    late, written, why = loop.time() - due, None, ""
     try:
         async with (
             asyncio.timeout_at(ends),
             session.post(request.path, data=request.body, headers=HEADERS) as answer,
         ):
-            await answer.read()
-            good = answer.status == 200
-    except (TimeoutError, aiohttp.ClientError, OSError):
-        good = False
-    return Answer(loop.time() - due, good, late)
+            written = await _read(answer, request, due)
+    except TimeoutError:
+        why = f"no whole answer within {ends - due:g} s"
+    except (_Refused, streaming.Broken, aiohttp.ClientError, OSError) as error:
+        why = str(error) or type(error).__name__
+    return Answer(loop.time() - due, not why, late, written, why)
+
+
+async def _read(answer: aiohttp.ClientResponse, request: Request, due: float) -> Written | None:
+    """Read an answer to its end. Raises _Refused or Broken for one that is none."""
+    if answer.status != 200:
+        words = " ".join((await answer.text(errors="replace")).split())[:WORDS]
+        raise _Refused(f"HTTP {answer.status}: {words}")
+    if request.streams:
+        return await streaming.read(answer.content, due)
+    await answer.read()
+    return None

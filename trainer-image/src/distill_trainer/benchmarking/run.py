@@ -5,7 +5,8 @@ import gc
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -17,15 +18,15 @@ from distill_api.names import Reason
 from distill_api.outcome import Benchmark
 from distill_common import graphs
 
-from distill_trainer.benchmarking import arrivals, load, server
+from distill_trainer.benchmarking import arrivals, for_vllm, load, server, sidecar
 from distill_trainer.benchmarking.load import Answer, Request
-from distill_trainer.benchmarking.server import NotServed, Plan
+from distill_trainer.benchmarking.server import NotServed, Serving
 from distill_trainer.components import evaluated
 from distill_trainer.components.trained import STUDENT
 from distill_trainer.context import Context
 from distill_trainer.errors import BadInput
 from distill_trainer.measures.contest import Pair
-from distill_trainer.measures.served import Load, Served
+from distill_trainer.measures.served import Load, Served, Tokens
 from distill_trainer.report.material import Folders
 from distill_trainer.teachers import opening
 
@@ -33,6 +34,8 @@ ROUNDS: Final = 2
 """Each server is started so often; who goes first changes, so that neither has the warmer cache."""
 WARM_UP: Final = 20
 """Requests after each start that are not counted."""
+WARM_UP_ANSWERS: Final = 3
+"""The same of answers that are written, which take as long as they are long."""
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,8 @@ class Subject:
 
     model: Path
     requests: Sequence[Request]
+    arguments: Sequence[str] = ()
+    """More for its server."""
 
 
 def run(
@@ -73,16 +78,36 @@ def run(
     gc.collect()
     # What torch keeps of an accelerator for later is the servers' now; nothing without one.
     torch.cuda.empty_cache()
-    student = Subject(published(folders, context.scratch / "benchmark"), asking.student)
     bench = _Bench(context, asked)
+    student = _student(context, folders, asking.student)
     if context.task.spec.teacher.endpoint is not None:
-        return Served(asked, bench.alone(student), remark="The teacher is behind an endpoint.")
-    teacher = Subject(opening.weights(context), asking.teacher)
+        remark = "The teacher is behind an endpoint."
+        return Served(asked, bench.alone(student), remark=remark, cpu_seconds=bench.elsewhere)
     try:
-        return Served(asked, *bench.both(student, teacher))
+        both = bench.both(student, _teacher(context, asking.teacher))
+        return Served(asked, *both, cpu_seconds=bench.elsewhere)
     except NotServed as error:
         remark = f"The teacher cannot be served: {error}"[:1000]
-        return Served(asked, bench.alone(student), remark=remark)
+        return Served(asked, bench.alone(student), remark=remark, cpu_seconds=bench.elsewhere)
+
+
+def _student(context: Context, folders: Folders, requests: Sequence[Request]) -> Subject:
+    if _writes(context):
+        return Subject(evaluated.student_folder(folders), requests)
+    return Subject(published(folders, context.scratch / "benchmark"), requests)
+
+
+def _teacher(context: Context, requests: Sequence[Request]) -> Subject:
+    folder = opening.weights(context)
+    if not _writes(context):
+        return Subject(folder, requests)
+    seen = for_vllm.seen(context, folder)
+    return Subject(seen, requests, for_vllm.chat_template(context, seen))
+
+
+def _writes(context: Context) -> bool:
+    asked = context.task.spec.evaluation.benchmark
+    return asked is not None and asked.vllm is not None
 
 
 def published(folders: Folders, scratch: Path) -> Path:
@@ -103,6 +128,8 @@ class _Bench:
     def __init__(self, context: Context, asked: Benchmark) -> None:
         self._context, self._asked = context, asked
         self._sent = 0
+        self.elsewhere = 0.0
+        """Processor seconds of other containers so far."""
 
     def alone(self, student: Subject) -> Load:
         self._sent = 0
@@ -145,39 +172,70 @@ class _Bench:
             context.check_stop()
 
         limits = load.Limits(asked.concurrency, asked.timeout_seconds)
-        with server.running(self._plan(subject), context.check_stop) as serving:
+        with self._serving(subject) as serving:
             asyncio.run(_warm(serving.url, subject.requests, limits))
             answers = asyncio.run(load.offer(serving.url, sending, due, limits, tell))
             ends = [at + one.seconds for at, one in zip(due.tolist(), answers, strict=True)]
             found = Round(answers, max(ends) - float(due[0]), serving.peak_memory())
-        failed, late = sum(not one.good for one in answers), max(one.late for one in answers)
-        told = "%s: %d requests in %.1f s, %d failed; the load itself was late by %.0f ms at most"
-        log.info(told, subject.model, count, found.span, failed, 1000 * late)
+            self.elsewhere += serving.cpu_seconds()
+        failed, late = _failures(answers), max(one.late for one in answers)
+        told = "%s: %d requests in %.1f s, %d failed%s; the load itself was late by %.0f ms at most"
+        why = f" ({failed[0]})" if failed else ""
+        log.info(told, subject.model, count, found.span, len(failed), why, 1000 * late)
         return found
 
-    def _plan(self, subject: Subject) -> Plan:
-        task, scratch = self._context.task, self._context.scratch / "benchmark"
-        return Plan(subject.model, self._asked.runtime, task.threads, scratch)
+    def _serving(self, subject: Subject) -> AbstractContextManager[Serving]:
+        """Return the server of a model: a process of this container, or vLLM in the other one."""
+        context, asked = self._context, self._asked
+        if asked.vllm is not None:
+            wanted = sidecar.Plan(subject.model, asked.vllm, subject.arguments)
+            places = {"launcher": sidecar.LAUNCHER, "url": sidecar.URL}
+            return sidecar.running(wanted, context.check_stop, **places)
+        scratch = context.scratch / "benchmark"
+        plan = server.Plan(subject.model, asked.runtime, context.task.threads, scratch)
+        return server.running(plan, context.check_stop)
 
     def _load(self, rounds: Sequence[Round]) -> Load:
         answers = [one for found in rounds for one in found.answers]
+        timeout, failed = self._asked.timeout_seconds, _failures(answers)
         return Load(
-            seconds=tuple(_counted(answers, self._asked.timeout_seconds)),
-            failures=sum(not one.good for one in answers),
+            seconds=tuple(_counted(((one.seconds, one) for one in answers), timeout)),
+            failures=len(failed),
             span=sum(found.span for found in rounds),
             memory=max(found.memory for found in rounds),
             late=float(np.percentile([one.late for one in answers], 99)),
+            why=failed[0] if failed else "",
+            tokens=_tokens(answers, timeout) if self._asked.vllm is not None else None,
         )
 
 
-def _counted(answers: Sequence[Answer], timeout: float) -> Iterator[float]:
-    """Yield latencies; a request that failed is no quick one, however soon it was refused."""
-    for one in answers:
-        yield one.seconds if one.good else max(one.seconds, timeout)
+def _failures(answers: Sequence[Answer]) -> list[str]:
+    return [one.why for one in answers if not one.good]
+
+
+def _counted(times: Iterable[tuple[float, Answer]], timeout: float) -> Iterator[float]:
+    """Yield times; a request that failed is no quick one, however soon it was refused."""
+    for seconds, one in times:
+        yield seconds if one.good else max(one.seconds, timeout)
+
+
+def _tokens(answers: Sequence[Answer], timeout: float) -> Tokens:
+    """Gather the times of tokens: an answer of a single one has none between two."""
+    first = ((one.written.first if one.written else timeout, one) for one in answers)
+    each = ((one.written.each if one.written else timeout, one) for one in answers)
+    return Tokens(
+        first=tuple(_counted(first, timeout)),
+        each=tuple(_counted(((time, one) for time, one in each if time is not None), timeout)),
+        count=sum(one.written.tokens for one in answers if one.written),
+    )
 
 
 async def _warm(url: str, requests: Sequence[Request], limits: load.Limits) -> None:
-    """Ask one by one, for what a server does only once."""
-    asked = list(islice(cycle(requests), WARM_UP))
+    """Ask one by one, for what a server does only once.
+
+    The last ones first, as the load begins with the others: what was asked may be answered sooner.
+    """
+    count = WARM_UP_ANSWERS if requests[-1].streams else WARM_UP
+    asked = list(islice(cycle(reversed(requests)), count))
     patient = load.Limits(concurrency=1, timeout=WARM_UP * limits.timeout)
-    await load.offer(url, asked, np.zeros(WARM_UP), patient, lambda _: None)
+    await load.offer(url, asked, np.zeros(count), patient, lambda _: None)

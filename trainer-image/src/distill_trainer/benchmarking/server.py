@@ -1,7 +1,6 @@
 """The server as a process of its own: the program of the server image, as a pod would run it."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -11,9 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import httpx
+
+from distill_trainer.benchmarking import last_words
 
 NAME: Final = "model"
 """Name of the model in requests."""
@@ -21,14 +22,27 @@ START_SECONDS: Final = 900.0
 """Longest time until a model is loaded, exported and verified."""
 STOP_SECONDS: Final = 20.0
 LOOK_SECONDS: Final = 0.1
-LAST_CHARACTERS: Final = 600
-"""Of the server's log in a sentence."""
-PREFIX: Final = re.compile(r"^[A-Z]+ [\w.]+: ")
-"""Level and logger before a line of that log."""
 
 
 class NotServed(Exception):
     """The server does not serve this model; the sentence has its own last words."""
+
+
+class Serving(Protocol):
+    """A server that takes requests, wherever it runs."""
+
+    @property
+    def url(self) -> str:
+        """Where it is asked."""
+        ...
+
+    def peak_memory(self) -> int:
+        """Return its largest resident memory so far, in bytes; raises NotServed if it has ended."""
+        ...
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that the meter of this container does not see."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +71,14 @@ class Server:
         """
         if (code := self.process.poll()) is not None:
             how = f"signal {-code}" if code < 0 else f"status {code}"
-            raise NotServed(f"it ended under the load with {how}: {last_words(self.log)}")
+            raise NotServed(f"it ended under the load with {how}: {_words(self.log)}")
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         line = next(one for one in status.splitlines() if one.startswith("VmHWM:"))
         return 1024 * int(line.split()[1])
+
+    def cpu_seconds(self) -> float:
+        """Return nothing: a process of this container is counted when it has ended."""
+        return 0.0
 
 
 @contextmanager
@@ -116,9 +134,9 @@ def _wait(
     while not _ready(url):
         check()
         if process.poll() is not None:
-            raise NotServed(f"it ended with status {process.returncode}: {last_words(log)}")
+            raise NotServed(f"it ended with status {process.returncode}: {_words(log)}")
         if time.monotonic() > ends:
-            raise NotServed(f"it was not ready within {START_SECONDS:g} s: {last_words(log)}")
+            raise NotServed(f"it was not ready within {START_SECONDS:g} s: {_words(log)}")
         time.sleep(LOOK_SECONDS)
 
 
@@ -129,10 +147,10 @@ def _ready(url: str) -> bool:
         return False
 
 
-def last_words(log: Path) -> str:
-    """Return the last line of a log, where a program says why it stopped."""
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return PREFIX.sub("", lines[-1])[-LAST_CHARACTERS:] if lines else "it said nothing"
+def _words(log: Path) -> str:
+    """Return why the server stopped, by the last line of its log."""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    return last_words.of_ours(text.strip().splitlines())
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

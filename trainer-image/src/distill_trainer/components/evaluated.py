@@ -1,6 +1,7 @@
 """What the evaluate stage of every component does alike: opening, progress, timing, the report."""
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from distill_common import graphs
 from distill_trainer import fingerprints
 from distill_trainer.components.trained import STUDENT
 from distill_trainer.context import Context
-from distill_trainer.measures import contest, speed
+from distill_trainer.measures import contest, served, speed
 from distill_trainer.measures.contest import Contest, Pair
+from distill_trainer.measures.served import Load, Served
 from distill_trainer.report import document, material
 from distill_trainer.report.material import Folders
 from distill_trainer.training import runtime
@@ -39,6 +41,8 @@ class Judged:
     facts: Mapping[str, str]
     tokens: int
     """That the teacher was sent."""
+    cpu_seconds: float = 0.0
+    """Of servers in another container."""
 
 
 def run(context: Context, judge: Callable[[Context, Path, Folders], Judged]) -> Report:
@@ -54,6 +58,7 @@ def run(context: Context, judge: Callable[[Context, Path, Folders], Judged]) -> 
         return done.reused()
     prepared = context.workspace.output(Stage.PREPARE)
     draft = context.workspace.draft(Stage.EVALUATE, fingerprint)
+    began = time.monotonic()
     runtime.settle(context.task.threads, context.task.gpus)
     folders = Folders(prepared.path, trained.path, smaller.path if smaller else None)
     found = judge(context, draft.path, folders)
@@ -64,10 +69,23 @@ def run(context: Context, judge: Callable[[Context, Path, Folders], Judged]) -> 
         fingerprint=fingerprint,
         summary=f"{status.verdict}. {status.explanation} Speed-up {found.speedup:.2f}."[:400],
         evaluation=status,
-        usage=Usage(teacher_tokens=found.tokens if _asks_a_server(context) else None),
+        usage=_usage(context, found, time.monotonic() - began),
         facts=found.facts,
     )
     return draft.commit(report, inputs=trained.inputs)
+
+
+def _usage(context: Context, found: Judged, seconds: float) -> Usage:
+    """Return what is used beside this container's own: a server's tokens, vLLM's container."""
+    benchmark = context.task.spec.evaluation.benchmark
+    vllm = benchmark.vllm if benchmark is not None else None
+    # Held from the pod's start to its end, whatever they do.
+    gpus = (vllm.resources.limits.gpu or vllm.resources.requests.gpu or 0) if vllm else 0
+    return Usage(
+        cpu_seconds=f"{found.cpu_seconds:.3f}" if found.cpu_seconds else None,
+        gpu_seconds=f"{gpus * seconds:.3f}" if gpus else None,
+        teacher_tokens=found.tokens if _asks_a_server(context) else None,
+    )
 
 
 def contested(context: Context, folder: Path, folders: Folders, found: Contest) -> EvaluationStatus:
@@ -122,7 +140,7 @@ def teller(context: Context, total: int, unit: str, share: float) -> Callable[[i
     def tell(count: int) -> None:
         nonlocal done
         done += count
-        part = _until_load(context) * share * done / max(total, 1)
+        part = until_load(context) * share * done / max(total, 1)
         context.progress.tell(part, 1, {unit: done}, "evaluate quality")
         context.check_stop()
 
@@ -140,7 +158,7 @@ def timed(
     """Time both models in turns on the same work. share: progress that is done by now."""
 
     def tell(done: int, total: int) -> None:
-        part = _until_load(context) * (share + (1 - share) * done / max(total, 1))
+        part = until_load(context) * (share + (1 - share) * done / max(total, 1))
         context.progress.tell(part, 1, {"calls": done}, "evaluate speed")
         context.check_stop()
 
@@ -159,24 +177,27 @@ def write_json(folder: Path, content: Mapping[str, Any]) -> None:
     (folder / EVALUATION).write_text(json.dumps(content, indent=1, ensure_ascii=False))
 
 
-def _load(found: Contest) -> dict[str, Any]:
-    """Return every latency under load, and how late the load itself was; nothing without one."""
-    if found.served is None:
+def under_load(found: Served | None) -> dict[str, Any]:
+    """Return every time under load, and how late the load itself was; nothing without one."""
+    if found is None:
         return {}
-    both = {"student": found.served.student, "teacher": found.served.teacher}
+    told = {name: _times(load) for name, load in served.measured(found).items()}
+    return {"benchmark": told}
+
+
+def _times(load: Load) -> dict[str, Any]:
+    times = {"seconds": load.seconds}
+    if load.tokens is not None:
+        times |= {"firstTokenSeconds": load.tokens.first, "outputTokenSeconds": load.tokens.each}
     return {
-        "benchmark": {
-            name: {
-                "seconds": [round(one, 6) for one in load.seconds],
-                "lateSeconds": round(load.late, 6),
-            }
-            for name, load in both.items()
-            if load is not None
-        }
+        **{name: [round(one, 6) for one in seconds] for name, seconds in times.items()},
+        "lateSeconds": round(load.late, 6),
+        **({"firstFailure": load.why} if load.why else {}),
     }
 
 
-def _until_load(context: Context) -> float:
+def until_load(context: Context) -> float:
+    """Return the part of the stage's progress that is done when a benchmark begins."""
     return UNTIL_LOAD if context.task.spec.evaluation.benchmark else 1.0
 
 
@@ -197,7 +218,7 @@ def _write(folder: Path, found: Contest, status: EvaluationStatus) -> None:
                 for name, result in both.items()
             },
             "latencySeconds": latencies(found.timings),
-            **_load(found),
+            **under_load(found.served),
             "worst": [contest.described(found, mistake) for mistake in contest.worst(found)],
         },
     )

@@ -9,9 +9,10 @@ from distill_api.outcome import Evaluation, Measure
 from distill_api.status import EvaluationStatus, Score
 from numpy.typing import NDArray
 
-from distill_trainer.measures import bootstrap, gates, telling
+from distill_trainer.measures import bootstrap, gates, served, telling
 from distill_trainer.measures.bootstrap import Retention
 from distill_trainer.measures.contest import Pair
+from distill_trainer.measures.served import Served
 from distill_trainer.measures.speed import Timings
 
 type Values = NDArray[np.float64]
@@ -41,6 +42,8 @@ class Match:
     retentions: Mapping[str, Retention | None]
     timings: Pair[Timings]
     parameters: Pair[int]
+    served: Served | None = None
+    """What is served, under load; None where that was not asked for."""
 
     @property
     def speedup(self) -> float:
@@ -80,7 +83,7 @@ def status(match: Match, evaluation: Evaluation) -> EvaluationStatus:
     asked = evaluation if evaluation.gates is not None else evaluation.model_copy(
         update={"gates": []}
     )  # fmt: skip
-    verdict = gates.judge(asked, match.retentions, match.speedup)
+    verdict = gates.judge(asked, match.retentions, match.speedup, match.served)
     missing = {name: count for name, count in match.unscored.items() if count}
     told = ", ".join(f"{name} {count}" for name, count in missing.items())
     note = f" Unscored questions, which count nowhere: {told}." if missing else ""
@@ -95,6 +98,7 @@ def status(match: Match, evaluation: Evaluation) -> EvaluationStatus:
         teacher_parameters=match.parameters.teacher,
         queries=len(match.asked),
         documents=len({one.context for one in match.asked}),
+        benchmark=served.status(match.served) if match.served else None,
     )
 
 

@@ -9,10 +9,11 @@ from distill_api.outcome import Evaluation, Measure
 from distill_api.status import EvaluationStatus, Score
 from numpy.typing import NDArray
 
-from distill_trainer.measures import bootstrap, gates, lexical, retrieval, telling
+from distill_trainer.measures import bootstrap, gates, lexical, retrieval, served, telling
 from distill_trainer.measures.bootstrap import Retention
 from distill_trainer.measures.contest import Pair
 from distill_trainer.measures.lexical import Index
+from distill_trainer.measures.served import Served
 from distill_trainer.measures.speed import Timings
 from distill_trainer.texts import transforms
 from distill_trainer.texts.querying import Query
@@ -65,6 +66,8 @@ class Match:
     """None where the teacher itself adds nothing."""
     timings: Pair[Timings]
     parameters: Pair[int]
+    served: Served | None = None
+    """What is served, under load; None where that was not asked for."""
 
     @property
     def speedup(self) -> float:
@@ -122,7 +125,7 @@ def status(match: Match, evaluation: Evaluation) -> EvaluationStatus:
     asked = evaluation if evaluation.gates is not None else evaluation.model_copy(
         update={"gates": []}
     )  # fmt: skip
-    verdict = gates.judge(asked, match.retentions, match.speedup)
+    verdict = gates.judge(asked, match.retentions, match.speedup, match.served)
     told = facts(match)
     return EvaluationStatus(
         verdict=verdict.verdict,
@@ -139,6 +142,7 @@ def status(match: Match, evaluation: Evaluation) -> EvaluationStatus:
         teacher_parameters=match.parameters.teacher,
         queries=len(match.bench.queries),
         documents=len(match.bench.documents),
+        benchmark=served.status(match.served) if match.served else None,
     )
 
 

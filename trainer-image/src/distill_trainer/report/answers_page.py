@@ -17,6 +17,7 @@ from distill_trainer.report import (
     material,
     pictures,
     quantization_section,
+    served_section,
     sweep_section,
 )
 from distill_trainer.report.material import Folders
@@ -59,6 +60,7 @@ def _told(task: Task, folders: Folders, match: Match, status: EvaluationStatus) 
         "data": data_section.render(json.loads((folders.prepared / "data_card.json").read_text())),
         "lineage": material.lineage(task, told),
         "recipe": material.recipe(task),
+        "load": served_section.render(match.served),
         "sweep": sweep_section.render(folders.trained),
         "quantization": quantization_section.render(folders.quantized),
         "pictures": {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jinja2
 
-from distill_trainer.report import data_section, pictures, sweep_section
+from distill_trainer.report import data_section, pictures, served_section, sweep_section
 from distill_trainer.report.material import WORDS, Material
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -28,6 +28,7 @@ def render(material: Material) -> str:
         pictures=_pictures(material),
         data=data_section.render(material.card),
         sweep=sweep_section.render(material.trained),
+        load=served_section.render(material.served),
     )
 
 
@@ -38,8 +39,6 @@ def _pictures(material: Material) -> dict[str, str]:
         "latency": pictures.latency(material.latencies),
         "throughput": pictures.throughput(material.status),
     }
-    if material.served:
-        drawn["served"] = pictures.served(material.served)
     if material.widths:
         drawn["widths"] = pictures.widths(material.widths)
     return drawn

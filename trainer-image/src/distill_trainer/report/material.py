@@ -14,6 +14,7 @@ from distill_api.wire import Task
 from distill_trainer import fingerprints
 from distill_trainer.measures import contest
 from distill_trainer.measures.contest import Contest, Pair
+from distill_trainer.measures.served import Served
 from distill_trainer.quantizing import note
 
 SHOWN_MISTAKES = 20
@@ -65,8 +66,8 @@ class Material:
     """Output of the train stage, where a sweep has left its trials."""
     quantization: Mapping[str, Any]
     """What the quantize stage measured; empty where there was none."""
-    served: Mapping[str, tuple[float, ...]]
-    """Seconds of each request under load, by model; empty where that was not asked for."""
+    served: Served | None
+    """What is served, under load; None where that was not asked for."""
 
 
 def gather(task: Task, folders: Folders, found: Contest, status: EvaluationStatus) -> Material:
@@ -89,15 +90,8 @@ def gather(task: Task, folders: Folders, found: Contest, status: EvaluationStatu
         recipe=recipe(task),
         trained=trained,
         quantization=note.read(folders.quantized),
-        served=_served(found),
+        served=found.served,
     )
-
-
-def _served(found: Contest) -> dict[str, tuple[float, ...]]:
-    if found.served is None:
-        return {}
-    both = {"student": found.served.student, "teacher": found.served.teacher}
-    return {name: load.seconds for name, load in both.items() if load is not None}
 
 
 def lineage(task: Task, prepared: Mapping[str, Any]) -> dict[str, str]:

@@ -105,6 +105,16 @@ def served(latencies: Mapping[str, Sequence[float]]) -> str:
     return _within(latencies, "milliseconds from a request's arrival to its answer", "served")
 
 
+def first_token(latencies: Mapping[str, Sequence[float]]) -> str:
+    """Draw the same of the first token."""
+    return _within(latencies, "milliseconds from a request's arrival to its first token", "first")
+
+
+def output_token(latencies: Mapping[str, Sequence[float]]) -> str:
+    """Draw the same of the mean time between an answer's tokens."""
+    return _within(latencies, "milliseconds between two tokens, mean of an answer", "each")
+
+
 def _within(latencies: Mapping[str, Sequence[float]], what: str, name: str) -> str:
     colours = {"student": STUDENT, "teacher": TEACHER}
     with mpl.rc_context(STYLE):

@@ -18,6 +18,7 @@ from distill_trainer.report import (
     material,
     pictures,
     quantization_section,
+    served_section,
     sweep_section,
 )
 from distill_trainer.report.material import Folders
@@ -53,6 +54,7 @@ def _told(task: Task, folders: Folders, match: Match) -> dict[str, Any]:
         "entries": card["expansions"],
         "lineage": material.lineage(task, told),
         "recipe": material.recipe(task),
+        "load": served_section.render(match.served),
         "sweep": sweep_section.render(folders.trained),
         "quantization": quantization_section.render(folders.quantized),
         "pictures": {

@@ -4,14 +4,16 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from distill_api import telemetry, wire
-from distill_api.pods import Resources
-from distill_api.rollout_arms import EnvironmentVariable, ServingPodTemplate
+from distill_api.pods import EnvironmentVariable, Resources
+from distill_api.rollout_arms import ServingPodTemplate
 
 from distill_operator.render import resources, restricted
 from distill_operator.render.order import Manifest
 from distill_operator.render.rollout.order import Model
 from distill_operator.render.rollout.runtimes import MODEL_DIR
 
+SCRATCH: Final = "scratch"
+"""The volume of caches and temporary files."""
 SCRATCH_DIR: Final = "/scratch"
 MODEL: Final = "model"
 """The volume of the model."""
@@ -27,7 +29,7 @@ def spec(template: ServingPodTemplate, container: Manifest, volumes: list[Manife
         "securityContext": restricted.pod(),
         "terminationGracePeriodSeconds": template.termination_grace_period_seconds,
         "containers": [container],
-        "volumes": [{"name": "scratch", "emptyDir": {}}, *volumes],
+        "volumes": [{"name": SCRATCH, "emptyDir": {}}, *volumes],
         "tolerations": [
             own.model_dump(mode="json", by_alias=True, exclude_none=True)
             for own in template.tolerations
@@ -49,8 +51,15 @@ def _optional(template: ServingPodTemplate) -> Manifest:
     return {name: value for name, value in chosen.items() if value}
 
 
-def container(name: str, image: str, template: ServingPodTemplate, wanted: Resources) -> Manifest:
-    """Return the container without its arguments and probes."""
+def container(
+    name: str,
+    image: str,
+    template: ServingPodTemplate,
+    wanted: Resources,
+    *,
+    scratch: str = SCRATCH,
+) -> Manifest:
+    """Return the container without its arguments and probes. scratch: the volume it may write."""
     own = {
         "HOME": SCRATCH_DIR,
         "TMPDIR": SCRATCH_DIR,
@@ -68,7 +77,7 @@ def container(name: str, image: str, template: ServingPodTemplate, wanted: Resou
         "resources": resources.of_container(wanted, template.gpu_resource),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": restricted.container(),
-        "volumeMounts": [{"name": "scratch", "mountPath": SCRATCH_DIR}],
+        "volumeMounts": [{"name": scratch, "mountPath": SCRATCH_DIR}],
     }
 
 
@@ -124,7 +133,7 @@ def mount(model: Model, *, name: str = MODEL, path: str = MODEL_DIR) -> list[Man
 
 def writable(folders: Iterable[str]) -> list[Manifest]:
     """Return where the container finds its scratch space as well."""
-    return [{"name": "scratch", "mountPath": folder} for folder in folders]
+    return [{"name": SCRATCH, "mountPath": folder} for folder in folders]
 
 
 def parts(model: Model, places: Mapping[str, str]) -> list[Manifest]:
@@ -157,7 +166,7 @@ def fetcher(
         "command": ["python", "-m", "distill_server.fetch"],
         "args": [*flags, *(["--plain-http"] if model.plain_http else [])],
         "volumeMounts": [
-            {"name": "scratch", "mountPath": SCRATCH_DIR},
+            {"name": SCRATCH, "mountPath": SCRATCH_DIR},
             {"name": name, "mountPath": path},
             *(login if model.secret else []),
         ],

@@ -15,6 +15,8 @@ MODEL_DIR: Final = "/artifact"
 """Where the artifact or claim is mounted; an artifact has its files below `models`."""
 ADAPTERS_DIR: Final = "/adapters"
 """Where adapters are mounted, each in a folder of its number."""
+NAMED_USER: Final[Mapping[str, str]] = {"USER": "kubedistill"}
+"""For vLLM: torch asks for the name of the user, whom a foreign image does not know."""
 LAST_SECONDS: Final = 5
 """Of a pod's end: what a server needs to go once its requests are done."""
 
@@ -104,15 +106,12 @@ def _adapters(order: ArmOrder) -> list[str]:
 
 
 def _of_vllm(order: ArmOrder) -> dict[str, str]:
-    """Return what vLLM and torch look for in their environment.
-
-    USER: torch asks for the name of the user, whom a foreign image does not know.
-    """
+    """Return what vLLM and torch look for in their environment."""
     wanted = order.deployment
     left = wanted.pod_template.termination_grace_period_seconds - wanted.drain_seconds
     digest = (order.model.reference or "").partition("@")[2]
     return {
-        "USER": "kubedistill",
+        **NAMED_USER,
         "DISTILL_SHUTDOWN_SECONDS": str(max(0, left - LAST_SECONDS)),
         **({"DISTILL_MODEL_DIGEST": digest} if digest else {}),
     }

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from distill_api.outcome import Measure
+from distill_api.outcome import Benchmark, Measure
 from distill_api.sources import Sampling
 from distill_api.status import EvaluationStatus
 from distill_api.wire import Report
 from distill_common import wording
 
+from distill_trainer.benchmarking import asking
+from distill_trainer.benchmarking import run as benchmark
+from distill_trainer.benchmarking.load import Request
 from distill_trainer.components import evaluated
 from distill_trainer.components.evaluated import Judged
 from distill_trainer.components.generator import judge
@@ -60,10 +63,28 @@ def _judge(context: Context, folder: Path, folders: Folders) -> Judged:
     models = _models(context, folders)
     match, tokens = _measure(context, folders.prepared, models)
     models.teacher.close()
+    # Their memory is for the servers now.
+    del models
+    match = replace(match, served=benchmark.run(context, folders, _asking(context, match.asked)))
     status = answering.status(match, context.task.spec.evaluation)
     _write(folder, match, status)
     answers_page.write(folder / evaluated.REPORT, context.task, folders, match, status)
-    return Judged(status, match.speedup, answering.facts(match), tokens)
+    spent = match.served.cpu_seconds if match.served else 0.0
+    return Judged(status, match.speedup, answering.facts(match), tokens, spent)
+
+
+def _asking(
+    context: Context, questions: Sequence[Asked]
+) -> Callable[[Benchmark], Pair[list[Request]]]:
+    """Return what makes the requests of users: a question each, worded as in training."""
+
+    def requests(_: Benchmark) -> Pair[list[Request]]:
+        sampling = context.task.spec.teacher.sampling
+        asked = [answers.ask(one.query, one.context, sampling) for one in questions]
+        both = asking.answers(context.task, asked)
+        return Pair(both, both)
+
+    return requests
 
 
 def _models(context: Context, folders: Folders) -> Models:
@@ -234,6 +255,7 @@ def _write(folder: Path, match: Match, status: EvaluationStatus) -> None:
         "referencesFromData": sum(one.from_data for one in match.asked),
         "speedTokens": SPEED_TOKENS,
         "latencySeconds": evaluated.latencies(match.timings),
+        **evaluated.under_load(match.served),
         "worst": answering.worst(match, 100),
     }
     evaluated.write_json(folder, content)

@@ -3,18 +3,21 @@
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow.parquet as pq
-from distill_api.outcome import Corpus
+from distill_api.outcome import Benchmark, Corpus
 from distill_api.recipe import QueryTransformTask
 from distill_api.status import EvaluationStatus
 from distill_api.wire import Report
 from distill_common import graphs
 
+from distill_trainer.benchmarking import asking
+from distill_trainer.benchmarking import run as benchmark
+from distill_trainer.benchmarking.load import Request
 from distill_trainer.components import evaluated
 from distill_trainer.components.evaluated import Judged
 from distill_trainer.components.querytransform import models, prepare
@@ -66,10 +69,31 @@ def _judge(context: Context, folder: Path, folders: Folders) -> Judged:
     sides = Pair(_student(context, folders), _teacher(context))
     match, tokens = _measure(context, bench(context, folders.prepared), sides)
     sides.teacher.model.close()
+    asks = Pair(sides.student.ask, sides.teacher.ask)
+    # Their memory is for the servers now.
+    del sides
+    asking_users = _asking(context, match.bench.queries, asks)
+    match = replace(match, served=benchmark.run(context, folders, asking_users))
     status = lifting.status(match, context.task.spec.evaluation)
     _write(folder, match, status)
     transforms_page.write(folder / evaluated.REPORT, context.task, folders, match, status)
-    return Judged(status, match.speedup, lifting.facts(match), tokens)
+    spent = match.served.cpu_seconds if match.served else 0.0
+    return Judged(status, match.speedup, lifting.facts(match), tokens, spent)
+
+
+def _asking(
+    context: Context, queries: Sequence[Query], asks: Pair[Callable[[Query], Ask]]
+) -> Callable[[Benchmark], Pair[list[Request]]]:
+    """Return what makes the requests of users: a query each, worded as each model was asked."""
+
+    def requests(_: Benchmark) -> Pair[list[Request]]:
+        made = (
+            asking.answers(context.task, [ask(query) for query in queries])
+            for ask in (asks.student, asks.teacher)
+        )
+        return Pair(*made)
+
+    return requests
 
 
 def _student(context: Context, folders: Folders) -> Side:
@@ -210,6 +234,7 @@ def _timings(
 
     def tell(done: int, total: int) -> None:
         share = QUALITY_SHARE + (1 - QUALITY_SHARE) * done / max(total, 1)
+        share *= evaluated.until_load(context)
         context.progress.tell(share, 1, {"calls": done}, "evaluate speed")
         context.check_stop()
 
@@ -233,7 +258,7 @@ def _teller(context: Context, total: int) -> Callable[[int], None]:
     def tell(count: int) -> None:
         nonlocal done
         done += count
-        share = QUALITY_SHARE * done / max(total, 1)
+        share = evaluated.until_load(context) * QUALITY_SHARE * done / max(total, 1)
         context.progress.tell(share, 1, {"queries": done}, "evaluate quality")
         context.check_stop()
 
@@ -257,6 +282,7 @@ def _write(folder: Path, match: Match, status: EvaluationStatus) -> None:
             "student": [round(seconds, 6) for seconds in match.timings.student.latencies],
             "teacher": [round(seconds, 6) for seconds in match.timings.teacher.latencies],
         },
+        **evaluated.under_load(match.served),
         "worst": lifting.worst(match, 100),
     }
     evaluated.write_json(folder, content)

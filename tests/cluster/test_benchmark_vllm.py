@@ -19,15 +19,16 @@ from trainer import write_jsonl
 
 END_SECONDS: Final = 900.0
 REQUESTS: Final = 24
+ROWS: Final = 120
 pytestmark = [pytest.mark.usefixtures("crd"), pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def write_inputs(folder: Path) -> None:
     """Write a teacher whose heads and layers vLLM's kernels for processors take, and questions."""
-    made = tiny_causal.taught(tiny_causal.model(layers=3, hidden=128, heads=4), 60)
+    made = tiny_causal.taught(tiny_causal.model(layers=3, hidden=128, heads=4), ROWS)
     causal.save(made, folder / "teacher")
     story.pack(folder, "teacher")
-    write_jsonl(folder / "questions.jsonl", tiny_causal.rows(60))
+    write_jsonl(folder / "questions.jsonl", tiny_causal.rows(ROWS))
 
 
 def spec(base: str, image: str, target: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ _VLLMS: Final = re.compile(
 """Process, level, time and place before a line of vLLM's log."""
 _ERROR: Final = re.compile(r"^(?:[A-Za-z_][\w.]*)?(?:Error|Exception)\b|^vllm.*: error: ")
 """The line below a traceback, and what argparse says."""
-_ECHO: Final = re.compile(r"Engine core initialization failed|See (?:the )?root cause above")
+_ECHO: Final = re.compile(r"Engine core initialization failed|for the root cause")
 """What one process says of another's failure."""
 _LIST: Final = re.compile(r"validation errors? for \w+$")
 """How pydantic announces what is wrong."""

@@ -3,13 +3,17 @@
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import images
 import namespaces
 import pytest
-from devcluster import Cluster, ClusterError
+from devcluster import Cluster, ClusterError, gateways
 from distill_api.generate import files
 from distill_api.generate.kinds import KINDS
 from kubernetes import client, config
+from moving import Models, Scene
+from operators import Operator
 
 
 @pytest.fixture(scope="session")
@@ -92,3 +96,24 @@ def shared_space(cluster: Cluster) -> Iterator[str]:
     """Yield a namespace for all tests of a file."""
     with _namespace(cluster) as name:
         yield name
+
+
+@pytest.fixture
+def operator(cluster: Cluster, space: str, tmp_path: Path) -> Iterator[Operator]:
+    """Run the operator for the test's namespace; the pods that it makes have no image to run."""
+    with Operator(cluster.kubeconfig, space, tmp_path / "operator.log") as replica:
+        yield replica
+
+
+@pytest.fixture
+def serving_operator(cluster: Cluster, space: str, tmp_path: Path) -> Iterator[Operator]:
+    """Run the operator for the test's namespace; its arms and probers run our server's image."""
+    image = {"KUBEDISTILL_SERVER_IMAGE": images.image(cluster, "server")}
+    with Operator(cluster.kubeconfig, space, tmp_path / "operator.log", more=image) as replica:
+        yield replica
+
+
+@pytest.fixture
+def scene(cluster: Cluster, space: str, models: Models) -> Scene:
+    """Return the test's namespace with a gateway, for a rollout of the file's own `models`."""
+    return Scene(cluster, space, gateways.make(cluster, space), models)

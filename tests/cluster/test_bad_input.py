@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import images
 import pytest
 import story
 from devcluster import Cluster
 from kubernetes import client
-from operators import Operator, eventually
+from operators import eventually
 from story import Story
 
 RETRIES = 1
@@ -159,11 +158,8 @@ def ended(
         pytest.skip("the small disk is part of the development cluster")
     folder = tmp_path_factory.mktemp("inputs")
     _write_inputs(folder)
-    image = images.image(cluster, "trainer")
     _fill_volume(api, shared_space)
-    log = folder / "operator.log"
-    operator = Operator(cluster.kubeconfig, shared_space, log, image=image, host=story.HOST)
-    with story.served(folder) as base, operator:
+    with story.running(cluster, shared_space, folder) as base:
         told = {case.name: Story(api, shared_space, case.name) for case in CASES}
         for case in CASES:
             _begin(told[case.name], case, base, cluster.registry)

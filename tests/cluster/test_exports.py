@@ -3,12 +3,11 @@
 import json
 from collections.abc import Iterator
 
-import images
 import pytest
 import story
 from devcluster import Cluster
 from kubernetes import client
-from operators import Operator, eventually
+from operators import eventually
 from story import Story
 
 END_SECONDS = 600.0
@@ -25,10 +24,7 @@ def exported(
     folder = tmp_path_factory.mktemp("inputs")
     story.write_teacher(folder)
     story.write_corpus(folder / "corpus.jsonl", 150)
-    image = images.image(cluster, "trainer")
-    log = folder / "operator.log"
-    operator = Operator(cluster.kubeconfig, shared_space, log, image=image, host=story.HOST)
-    with story.served(folder) as base, operator:
+    with story.running(cluster, shared_space, folder) as base:
         told = Story(api, shared_space, "exported")
         spec = story.spec(base, f"{cluster.registry}/{shared_space}/exported", steps=20)
         spec["export"] = {"onnx": {}, "tensorRT": {"waitSeconds": 5}}

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import images
 import pytest
 import shared_volumes
 import story
@@ -15,7 +14,7 @@ from devcluster import Cluster
 from distill_trainer.students import causal
 from kubernetes import client
 from namespaces import Namespace
-from operators import Operator, eventually
+from operators import eventually
 from story import Story
 from trainer import write_jsonl
 
@@ -43,51 +42,25 @@ class World:
 
 def spec(world: World, name: str, strategy: str, steps: int) -> dict[str, Any]:
     """Return the generator example's job on a tiny teacher, trained by two pods."""
-    return {
+    found = story.spec(world.base, f"{world.cluster.registry}/{world.space}/{name}", steps=steps)
+    found |= {
         "component": "Generator",
-        "teacher": {
-            "model": {"uri": f"{world.base}/teacher.tar.gz"},
-            "batchSize": 8,
-            "sampling": {"temperature": 0.3, "maxTokens": 8, "topLogprobs": 8},
-        },
         "student": {"architecture": "Causal", "fromTeacher": {"keepLayers": [0, 3]}},
         "data": {"source": {"uri": f"{world.base}/questions.jsonl"}},
         "recipe": {"generator": {"logits": {"temperature": 2, "alpha": 0.7}}},
-        "training": {
-            "maxSteps": steps,
-            "batchSize": 8,
-            "checkpointSteps": 20,
-            "validationSteps": 300,
-            "distributed": {"pods": 2, "strategy": strategy},
-        },
-        "evaluation": {
-            "onMissedGate": "Publish",
-            "latencyRequests": 10,
-            "bootstrapSamples": 100,
-        },
-        "publish": [
-            {
-                "oci": {
-                    "repository": f"{world.cluster.registry}/{world.space}/{name}",
-                    "plainHttp": True,
-                }
-            }
-        ],
-        "workspace": {
-            "accessMode": "ReadWriteMany",
-            "storageClassName": world.space,
-            "size": "200Mi",
-            "labelCache": {"size": "200Mi"},
-        },
-        "podTemplate": {
-            "threads": 1,
-            "resources": {
-                "requests": {"cpu": "50m", "memory": "256Mi"},
-                "limits": {"memory": "4Gi"},
-            },
-        },
         "retries": 2,
     }
+    found["teacher"]["sampling"] = {"temperature": 0.3, "maxTokens": 8, "topLogprobs": 8}
+    found["training"] = {
+        "maxSteps": steps,
+        "batchSize": 8,
+        "checkpointSteps": 20,
+        "validationSteps": 300,
+        "distributed": {"pods": 2, "strategy": strategy},
+    }
+    found["podTemplate"]["resources"]["limits"]["memory"] = "4Gi"
+    shared_volumes.ask_for(found, world.space)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +75,8 @@ def world(
     causal.save(tiny_causal.taught(tiny_causal.model(), 90), folder / "teacher")
     story.pack(folder, "teacher")
     write_jsonl(folder / "questions.jsonl", tiny_causal.rows(90))
-    image = images.image(two_nodes, "trainer")
-    log = tmp_path_factory.mktemp("operator") / "operator.log"
     volumes = shared_volumes.made(two_nodes, shared_space, tmp_path_factory.mktemp("volumes"), 6)
-    operator = Operator(two_nodes.kubeconfig, shared_space, log, image=image, host=story.HOST)
-    with volumes, story.served(folder) as base, operator:
+    with volumes, story.running(two_nodes, shared_space, folder) as base:
         yield World(two_nodes, api, shared_space, base)
 
 

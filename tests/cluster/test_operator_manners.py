@@ -6,7 +6,6 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -43,12 +42,6 @@ class Place(Namespace):
 @pytest.fixture
 def place(cluster: Cluster, space: str) -> Place:
     return Place(cluster, space)
-
-
-@pytest.fixture
-def operator(cluster: Cluster, space: str, tmp_path: Path) -> Iterator[Operator]:
-    with Operator(cluster.kubeconfig, space, tmp_path / "operator.log") as replica:
-        yield replica
 
 
 def test_a_job_gets_its_claims_first_stage_and_conditions(place: Place, operator: Operator) -> None:

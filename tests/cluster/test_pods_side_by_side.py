@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import images
 import pytest
 import shared_volumes
 import story
 from devcluster import Cluster
 from distill_trainer.labelling import shards
 from kubernetes import client
-from operators import Operator, eventually
+from operators import eventually
 from story import Story
 
 RECORDS = 3 * shards.SIZE
@@ -32,8 +31,7 @@ def spec(base: str, space: str, target: str) -> dict[str, Any]:
     found = story.spec(base, target, steps=600)
     found["teacher"]["batchSize"] = 1
     found["podTemplate"]["labelPods"] = 2
-    found["workspace"] |= {"accessMode": "ReadWriteMany", "storageClassName": space}
-    found["workspace"]["labelCache"]["size"] = "200Mi"
+    shared_volumes.ask_for(found, space)
     found["sweep"] = {
         "algorithm": "Grid",
         "parameters": [{"path": "training.optimizer.learningRate", "values": ["0.001", "0.0002"]}],
@@ -69,11 +67,8 @@ def world(
     folder = tmp_path_factory.mktemp("inputs")
     story.write_teacher(folder)
     story.write_corpus(folder / "corpus.jsonl", RECORDS)
-    log = tmp_path_factory.mktemp("operator") / "operator.log"
-    image = images.image(two_nodes, "trainer")
     made = shared_volumes.made(two_nodes, shared_space, tmp_path_factory.mktemp("volumes"), 2)
-    operator = Operator(two_nodes.kubeconfig, shared_space, log, image=image, host=story.HOST)
-    with made as volumes, story.served(folder) as base, operator:
+    with made as volumes, story.running(two_nodes, shared_space, folder) as base:
         told = Story(api, shared_space, "side-by-side")
         told.begin(spec(base, shared_space, f"{two_nodes.registry}/{shared_space}/student"))
         killed, held = kill_the_second(told, volumes)

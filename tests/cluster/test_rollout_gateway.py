@@ -1,14 +1,12 @@
 """Traffic moves on a real gateway: on evidence, back within seconds, without a request lost."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import images
 import moving
 import pytest
-from devcluster import Cluster, gateways, traffic
+from devcluster import Cluster, traffic
 from moving import NAME, Scene
 from operators import Operator, eventually
 
@@ -23,24 +21,12 @@ def models(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> moving
     return moving.push(cluster.registry, tmp_path_factory.mktemp("models"))
 
 
-@pytest.fixture
-def scene(cluster: Cluster, space: str, models: moving.Models) -> Scene:
-    return Scene(cluster, space, gateways.make(cluster, space), models)
-
-
-@pytest.fixture
-def operator(cluster: Cluster, space: str, tmp_path: Path) -> Iterator[Operator]:
-    image = {"KUBEDISTILL_SERVER_IMAGE": images.image(cluster, "server")}
-    with Operator(cluster.kubeconfig, space, tmp_path / "operator.log", more=image) as replica:
-        yield replica
-
-
 def _conditions(status: dict[str, Any]) -> dict[str, str]:
     return {entry["type"]: entry["status"] for entry in status["conditions"]}
 
 
 def test_a_good_student_gets_all_traffic_and_keeps_it_when_its_rollout_is_deleted(
-    scene: Scene, operator: Operator
+    scene: Scene, serving_operator: Operator
 ) -> None:
     scene.roll_out(schedule={"steps": STEPS, "minReadySeconds": 1}, metrics=[QUICK])
     scene.answers()
@@ -73,7 +59,7 @@ def _serves_on(scene: Scene) -> None:
 
 
 def test_an_operator_killed_at_every_transition_neither_skips_nor_repeats_a_step(
-    scene: Scene, operator: Operator
+    scene: Scene, serving_operator: Operator
 ) -> None:
     scene.roll_out(schedule={"steps": STEPS, "minReadySeconds": 1}, metrics=[QUICK])
     scene.answers()
@@ -83,8 +69,8 @@ def test_an_operator_killed_at_every_transition_neither_skips_nor_repeats_a_step
             number = status.get("transition", {}).get("id", 0)
             if number not in killed:
                 killed.add(number)
-                operator.kill()
-                operator.start()
+                serving_operator.kill()
+                serving_operator.start()
             time.sleep(0.2)
             assert len(killed) < 20, status["message"]
     assert not [outcome for outcome in flow.outcomes if not outcome.good]
@@ -95,7 +81,7 @@ def test_an_operator_killed_at_every_transition_neither_skips_nor_repeats_a_step
 
 
 def test_a_student_that_fails_half_is_back_at_nothing_and_told_with_numbers(
-    scene: Scene, operator: Operator
+    scene: Scene, serving_operator: Operator
 ) -> None:
     scene.roll_out()
     scene.answers()
@@ -116,7 +102,9 @@ def test_a_student_that_fails_half_is_back_at_nothing_and_told_with_numbers(
     assert "of the requests failed" in status["message"] or "failed" in errors["message"]
 
 
-def test_a_student_whose_pods_die_bears_nothing_at_once(scene: Scene, operator: Operator) -> None:
+def test_a_student_whose_pods_die_bears_nothing_at_once(
+    scene: Scene, serving_operator: Operator
+) -> None:
     scene.roll_out()
     scene.answers()
     with traffic.flowing([scene.request], per_second=RATE):
@@ -126,7 +114,7 @@ def test_a_student_whose_pods_die_bears_nothing_at_once(scene: Scene, operator: 
 
 
 def test_users_queries_are_mirrored_and_answered_by_both_arms(
-    scene: Scene, operator: Operator, tmp_path: Path
+    scene: Scene, serving_operator: Operator, tmp_path: Path
 ) -> None:
     queries = moving.push_queries(scene.cluster.registry, tmp_path)
     agreement = {"name": "agreement", "quality": {"source": "Mirrored"}}

@@ -4,8 +4,6 @@ No Gateway is made here: what it does with the route belongs to the tests with o
 """
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -61,12 +59,6 @@ class Place(Namespace):
 @pytest.fixture
 def place(cluster: Cluster, space: str) -> Place:
     return Place(cluster, space)
-
-
-@pytest.fixture
-def operator(cluster: Cluster, space: str, tmp_path: Path) -> Iterator[Operator]:
-    with Operator(cluster.kubeconfig, space, tmp_path / "operator.log") as replica:
-        yield replica
 
 
 def test_arms_services_and_route_are_made_and_then_left_alone(

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import triton_students
 import tritonclient.http
-from devcluster import Cluster, gateways, traffic
+from devcluster import Cluster, traffic
 from distill_api.exports import TritonRepository
 from distill_trainer.triton import repository
 from moving import HOSTNAME, NAME, Models, Scene
@@ -49,20 +48,8 @@ def models(cluster: Cluster, folder: Path, tmp_path_factory: pytest.TempPathFact
     )
 
 
-@pytest.fixture
-def scene(cluster: Cluster, space: str, models: Models) -> Scene:
-    return Scene(cluster, space, gateways.make(cluster, space), models)
-
-
-@pytest.fixture
-def operator(cluster: Cluster, space: str, tmp_path: Path) -> Iterator[Operator]:
-    image = {"KUBEDISTILL_SERVER_IMAGE": images.image(cluster, "server")}
-    with Operator(cluster.kubeconfig, space, tmp_path / "operator.log", more=image) as replica:
-        yield replica
-
-
 def test_a_student_on_triton_is_promoted_and_answers_as_its_teacher_does(
-    scene: Scene, operator: Operator, folder: Path, tmp_path: Path
+    scene: Scene, serving_operator: Operator, folder: Path, tmp_path: Path
 ) -> None:
     roll_out(scene, moving.push_queries(scene.cluster.registry, tmp_path))
     sent = request(scene)

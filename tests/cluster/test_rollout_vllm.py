@@ -4,7 +4,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import images
@@ -12,7 +11,7 @@ import moving
 import openai
 import pytest
 import writing
-from devcluster import Cluster, gateways
+from devcluster import Cluster
 from moving import HOSTNAME, NAME, Models, Scene
 from operators import Operator, eventually
 from writing import Writers
@@ -41,17 +40,9 @@ def writers(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Write
     return writing.push(cluster.registry, tmp_path_factory.mktemp("writers"))
 
 
-@pytest.fixture
-def scene(cluster: Cluster, space: str, writers: Writers) -> Scene:
-    models = Models(writers.teacher, writers.student)
-    return Scene(cluster, space, gateways.make(cluster, space), models)
-
-
-@pytest.fixture
-def operator(cluster: Cluster, space: str, tmp_path: Path) -> Iterator[Operator]:
-    image = {"KUBEDISTILL_SERVER_IMAGE": images.image(cluster, "server")}
-    with Operator(cluster.kubeconfig, space, tmp_path / "operator.log", more=image) as replica:
-        yield replica
+@pytest.fixture(scope="module")
+def models(writers: Writers) -> Models:
+    return Models(writers.teacher, writers.student)
 
 
 def vllm(image: str, **more: Any) -> dict[str, Any]:
@@ -125,7 +116,7 @@ def _answers(scene: Scene) -> bool:
 
 
 def test_a_quantised_generator_is_promoted_on_vllms_own_numbers(
-    cluster: Cluster, scene: Scene, operator: Operator, writers: Writers
+    cluster: Cluster, scene: Scene, serving_operator: Operator, writers: Writers
 ) -> None:
     image = images.image(cluster, "vllm")
     scene.roll_out(

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from devcluster import Cluster
 
@@ -21,6 +22,12 @@ def made(cluster: Cluster, storage_class: str, folder: Path, count: int) -> Iter
         yield places
     finally:
         cluster.kubectl("delete", "pv", "--wait=false", *names)
+
+
+def ask_for(spec: dict[str, Any], storage_class: str) -> None:
+    """Let a job's claims ask for volumes of such a class."""
+    spec["workspace"] |= {"accessMode": "ReadWriteMany", "storageClassName": storage_class}
+    spec["workspace"]["labelCache"]["size"] = "200Mi"
 
 
 def _volume(name: str, storage_class: str, place: Path) -> dict[str, object]:

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import images
 import numpy as np
-from devcluster import addresses
+from devcluster import Cluster, addresses
 from kubernetes import client
+from operators import Operator
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = str(addresses.HOST)
@@ -40,6 +42,23 @@ def served(folder: Path) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def running(cluster: Cluster, namespace: str, inputs: Path) -> Iterator[str]:
+    """Run the operator for a namespace, with the trainer's image; yield the inputs' base URL.
+
+    inputs: the folder that is served to the jobs' pods; the operator's log lies in it, too.
+    """
+    operator = Operator(
+        cluster.kubeconfig,
+        namespace,
+        inputs / "operator.log",
+        image=images.image(cluster, "trainer"),
+        host=HOST,
+    )
+    with served(inputs) as base, operator:
+        yield base
 
 
 def write_teacher(folder: Path, name: str = "teacher", *, pickled: bool = False) -> None:

@@ -14,6 +14,7 @@ from distill_api.status import (
     JobStatus,
     Lineage,
     Score,
+    ServedLoad,
     Speed,
     StageStatus,
     Usage,
@@ -101,6 +102,65 @@ def an_evaluation(verdict: str = "Passed") -> EvaluationStatus:
     )
 
 
+def a_load(**changes: Any) -> ServedLoad:
+    """Return what was measured of a server under load; changes replace fields."""
+    made = ServedLoad(
+        requests=2000,
+        failures=3,
+        p50_milliseconds="7.125",
+        p95_milliseconds="12.250",
+        p99_milliseconds="31.500",
+        requests_per_second="49.71",
+        peak_memory_bytes=700 * 2**20,
+    )
+    return made.model_copy(update=changes)
+
+
+def a_stage_job(stage: Stage, attempt: int = 0, **changes: Any) -> ObservedStageJob:
+    """Return a stage's Job as it is seen; by default its first pod is active."""
+    made = ObservedStageJob(
+        name=f"{stage.lower()}-{attempt}",
+        uid=f"job-{stage}-{attempt}",
+        stage=stage,
+        attempt=attempt,
+        created=NOW - timedelta(minutes=1),
+        suspended=False,
+        active=1,
+        failed=0,
+        succeeded=0,
+        complete=False,
+        finished=None,
+        failure=None,
+        deleting=False,
+        settings_digest="",
+    )
+    return replace(made, **changes)
+
+
+def a_pod(stage: Stage, **changes: Any) -> ObservedPod:
+    """Return a pod of a stage as it is seen; by default it runs."""
+    made = ObservedPod(
+        name=f"{stage.lower()}-0-0",
+        uid=f"pod-{stage}-0-0",
+        stage=stage,
+        attempt=0,
+        job_name=f"{stage.lower()}-0",
+        created=NOW - timedelta(seconds=50),
+        phase="Running",
+        node="node-1",
+        deleting=False,
+        disrupted=False,
+        unschedulable=None,
+        waiting=None,
+        started=NOW - timedelta(seconds=40),
+        finished=None,
+        exit_code=None,
+        exit_reason=None,
+        termination_message=None,
+    )
+    return replace(made, **changes)
+
+
 def a_report(stage: Stage, **changes: Any) -> Report:
     """Return the report of a stage that is done."""
     extra: dict[Stage, dict[str, Any]] = {
@@ -168,47 +228,23 @@ class World:
 
     def with_stage_job(self, stage: Stage, *, attempt: int = 0, **changes: Any) -> World:
         """Add a stage's Job; by default it is active and made from the present settings."""
-        base = ObservedStageJob(
-            name=naming.stage_job(self.seen.job, stage, attempt),
-            uid=f"job-{stage}-{attempt}",
-            stage=stage,
-            attempt=attempt,
-            created=NOW - timedelta(minutes=1),
-            suspended=False,
-            active=1,
-            failed=0,
-            succeeded=0,
-            complete=False,
-            finished=None,
-            failure=None,
-            deleting=False,
-            settings_digest=revision.digest(self._spec()),
-        )
-        made = replace(base, **changes)
+        told = {
+            "name": naming.stage_job(self.seen.job, stage, attempt),
+            "settings_digest": revision.digest(self._spec()),
+        }
+        made = a_stage_job(stage, attempt, **(told | changes))
         return World(replace(self.seen, stage_jobs=(*self.seen.stage_jobs, made)))
 
     def with_pod(self, stage: Stage, *, attempt: int = 0, **changes: Any) -> World:
         """Add a pod; by default it runs."""
-        base = ObservedPod(
-            name=f"{stage.lower()}-{attempt}-{len(self.seen.pods)}",
-            uid=f"pod-{stage}-{attempt}-{len(self.seen.pods)}",
-            stage=stage,
-            attempt=attempt,
-            job_name=naming.stage_job(self.seen.job, stage, attempt),
-            created=NOW - timedelta(seconds=50),
-            phase="Running",
-            node="node-1",
-            deleting=False,
-            disrupted=False,
-            unschedulable=None,
-            waiting=None,
-            started=NOW - timedelta(seconds=40),
-            finished=None,
-            exit_code=None,
-            exit_reason=None,
-            termination_message=None,
-        )
-        made = replace(base, **changes)
+        own = f"{attempt}-{len(self.seen.pods)}"
+        told = {
+            "name": f"{stage.lower()}-{own}",
+            "uid": f"pod-{stage}-{own}",
+            "attempt": attempt,
+            "job_name": naming.stage_job(self.seen.job, stage, attempt),
+        }
+        made = a_pod(stage, **(told | changes))
         return World(replace(self.seen, pods=(*self.seen.pods, made)))
 
     def done(self, stage: Stage, *, attempt: int = 0, **changes: Any) -> World:

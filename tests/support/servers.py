@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from distill_server import process as program
@@ -43,3 +44,17 @@ def settings(folder: Path, **changes: object) -> Settings:
 
 
 type Start = Callable[..., Running]
+
+
+@contextmanager
+def starting() -> Iterator[Start]:
+    """Yield what starts a server of a folder, with settings changed; all end with the block."""
+    running: list[Running] = []
+
+    def begin(folder: Path, **changes: object) -> Running:
+        running.append(Running(settings(folder, **changes)))
+        return running[-1]
+
+    yield begin
+    for one in running:
+        one.stop()

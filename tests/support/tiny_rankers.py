@@ -30,6 +30,25 @@ def teacher(layers: int = 2, hidden: int = 32, spread: float = 40.0) -> CrossEnc
     return ranker.eval()
 
 
+def write_plain(folder: Path) -> None:
+    """Write a cross-encoder as transformers saves one: random weights, one label, a tokenizer."""
+    tokenizer = tiny_models.teacher().tokenizer
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.5,
+        num_labels=1,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
 def write_data(path: Path, records: int = 120) -> None:
     """Write records of query, document and group as JSONL; the query repeats document's words."""
     generator = np.random.default_rng(4)

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import tiny_models
-import torch
+import tiny_rankers
 from distill_api.exports import TritonRepository
 from distill_api.sources import Prompts
 from distill_common import exporting, graphs
@@ -15,7 +15,6 @@ from distill_trainer.quantizing import int8
 from distill_trainer.students import token_ids
 from distill_trainer.triton import repository
 from sentence_transformers import CrossEncoder
-from transformers import BertConfig, BertForSequenceClassification
 from tritons import Triton
 
 PROMPTS = Prompts(query="a0 a1 ", document="b2 ")
@@ -36,20 +35,8 @@ def student(folder: Path) -> None:
 
 def reranker(folder: Path) -> None:
     """Write a cross-encoder with a float graph."""
-    with TemporaryDirectory() as plain, torch.random.fork_rng():
-        torch.manual_seed(4)
-        tiny_models.teacher().tokenizer.save_pretrained(plain)
-        config = BertConfig(
-            vocab_size=101,
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=64,
-            max_position_embeddings=64,
-            initializer_range=0.5,
-            num_labels=1,
-        )
-        BertForSequenceClassification(config).save_pretrained(plain)
+    with TemporaryDirectory() as plain:
+        tiny_rankers.write_plain(Path(plain))
         made = CrossEncoder(plain, device="cpu").eval()
     token_ids.save(Prompts(), made, folder)
     _graph(made, folder, [["a0 b1", "c2 d3 e4"], ["a0", "b1"]])

@@ -98,20 +98,14 @@ class World:
         stage, attempt = Stage(labels[Label.STAGE]), int(labels[Label.ATTEMPT])
         self.made.append((stage, attempt))
         self.manifests[name] = manifest
-        self.jobs[name] = ObservedStageJob(
+        self.jobs[name] = jobs.a_stage_job(
+            stage,
+            attempt,
             name=name,
             uid=self._uid(),
-            stage=stage,
-            attempt=attempt,
             created=self.now,
             suspended=manifest["spec"]["suspend"],
             active=0,
-            failed=0,
-            succeeded=0,
-            complete=False,
-            finished=None,
-            failure=None,
-            deleting=False,
             settings_digest=manifest["metadata"]["annotations"][Annotation.SETTINGS],
         )
 
@@ -158,24 +152,16 @@ class World:
 
     def _make_pod(self, job: ObservedStageJob) -> None:
         name = f"{job.name}-{self.count}"
-        self.pods[name] = ObservedPod(
+        self.pods[name] = jobs.a_pod(
+            job.stage,
             name=name,
             uid=self._uid(),
-            stage=job.stage,
             attempt=job.attempt,
             job_name=job.name,
             created=self.now,
             phase="Pending",
             node=None,
-            deleting=False,
-            disrupted=False,
-            unschedulable=None,
-            waiting=None,
             started=None,
-            finished=None,
-            exit_code=None,
-            exit_reason=None,
-            termination_message=None,
         )
 
     def delete_job(self, name: str) -> None:

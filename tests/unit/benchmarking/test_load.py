@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import hypothesis.strategies as st
 import numpy as np
+import pages
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 from distill_trainer.benchmarking import arrivals, load
 from distill_trainer.benchmarking.load import Answer, Limits, Request
 from hypothesis import given
@@ -49,10 +49,8 @@ async def toy() -> Toy:
 
 @pytest.fixture
 async def url(toy: Toy) -> AsyncIterator[str]:
-    app = web.Application()
-    app.router.add_post("/ask", toy.answer)
-    async with TestServer(app) as server:
-        yield str(server.make_url("")).rstrip("/")
+    async with pages.served(web.post("/ask", toy.answer)) as address:
+        yield address
 
 
 async def offered(url: str, count: int, gap: float, limits: Limits = LIMITS) -> list[Answer]:

@@ -204,9 +204,7 @@ def test_an_item_of_the_checklist(
 @pytest.mark.parametrize(("milliseconds", "state"), [("149.5", "Proven"), ("150.5", "Failed")])
 def test_the_p95_of_what_is_served_counts_where_it_was_measured(milliseconds: str, state: str):
     speeds = {f"p{share}_milliseconds": milliseconds for share in (50, 95, 99)}
-    load = ServedLoad(
-        requests=1000, failures=0, requests_per_second="20", peak_memory_bytes=2**30, **speeds
-    )
+    load = jobs.a_load(requests_per_second="20", **speeds)
     told = BenchmarkStatus(requests_per_second="20.000", student=load)
     evaluation = jobs.an_evaluation().model_copy(update={"benchmark": told})
     items = checklist.updated([], replace(an_evidence(facts=FACTS), evaluation=evaluation))

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
+import servers
 import tiny_models
+import tiny_rankers
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense
 from sentence_transformers.sentence_transformer.modules import Normalize
-from servers import Running, Start, settings
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from servers import Running, Start
 
 WIDTH = 24
 QUERY_PROMPT = "a0 a1 "
@@ -49,42 +49,15 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reranker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Save a plain cross-encoder of transformers."""
     folder = tmp_path_factory.mktemp("reranker")
-    tokenizer = _tokenizer()
-    with torch.random.fork_rng():
-        torch.manual_seed(4)
-        config = BertConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=64,
-            max_position_embeddings=64,
-            initializer_range=0.5,
-            num_labels=1,
-        )
-        BertForSequenceClassification(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    tiny_rankers.write_plain(folder)
     return folder
-
-
-def _tokenizer() -> PreTrainedTokenizerFast:
-    with TemporaryDirectory() as folder:
-        tiny_models.teacher().tokenizer.save_pretrained(folder)
-        return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
 def start() -> Iterator[Start]:
     """Start servers that end with the module's tests."""
-    running: list[Running] = []
-
-    def begin(folder: Path, **changes: object) -> Running:
-        running.append(Running(settings(folder, **changes)))
-        return running[-1]
-
-    yield begin
-    for one in running:
-        one.stop()
+    with servers.starting() as begin:
+        yield begin
 
 
 @pytest.fixture(scope="module")

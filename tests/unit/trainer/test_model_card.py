@@ -9,22 +9,13 @@ from distill_api.status import (
     EvaluationStatus,
     Lineage,
     Percentiles,
-    ServedLoad,
     ServedTokens,
 )
 from distill_trainer.publishing import model_card
 from trainer import DATA_CARD, a_task
 
 LINEAGE = Lineage(teacher="t", data="d", recipe="r", code_version="1", seed=1)
-LOAD = ServedLoad(
-    requests=2000,
-    failures=3,
-    p50_milliseconds="7.125",
-    p95_milliseconds="12.250",
-    p99_milliseconds="31.500",
-    requests_per_second="49.71",
-    peak_memory_bytes=700 * 2**20,
-)
+LOAD = jobs.a_load()
 
 
 def a_card(evaluation: EvaluationStatus) -> str:

@@ -1,38 +1,18 @@
 """The report always fits the termination message."""
 
+import jobs
 from distill_api.names import Reason, Stage
-from distill_api.status import EvaluationStatus, Score, Speed
+from distill_api.status import EvaluationStatus
 from distill_api.wire import REPORT_LIMIT, Failure, Report
 from distill_trainer import reporting
 from hypothesis import given
 from hypothesis import strategies as st
 
-SPEED = Speed(
-    p50_milliseconds="1.5", p95_milliseconds="2.5", p99_milliseconds="3.5", items_per_second="100"
-)
-
 
 def an_evaluation(scores: int, explanation: str) -> EvaluationStatus:
-    score = Score(
-        measure="nDCG@10",
-        student="0.912345",
-        teacher="0.923456",
-        retention="0.987654",
-        retention_low="0.971111",
-        retention_high="0.999999",
-    )
-    return EvaluationStatus(
-        verdict="Passed",
-        explanation=explanation,
-        scores=[score] * scores,
-        student=SPEED,
-        teacher=SPEED,
-        speedup="3.5",
-        student_parameters=1,
-        teacher_parameters=2,
-        queries=3,
-        documents=4,
-    )
+    made = jobs.an_evaluation()
+    changes = {"explanation": explanation, "scores": made.scores * scores}
+    return made.model_copy(update=changes)
 
 
 def test_a_report_that_fits_is_left_as_it_is():

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import servers
 import triton_students
-from servers import Running, Start, settings
+from servers import Start
 from triton_students import Serve
 from tritons import Triton
 
@@ -44,12 +45,5 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
 @pytest.fixture(scope="module")
 def start() -> Iterator[Start]:
     """Start our own servers, that end with the module's tests."""
-    running: list[Running] = []
-
-    def begin(folder: Path, **changes: object) -> Running:
-        running.append(Running(settings(folder, **changes)))
-        return running[-1]
-
-    yield begin
-    for one in running:
-        one.stop()
+    with servers.starting() as begin:
+        yield begin

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import aiohttp
+import pages
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 from distill_api.names import Label
 from distill_api.probing import Pairs
 from distill_api.rollout_metrics import Metric, Quality, QuerySource
@@ -53,10 +53,8 @@ def told() -> Told:
 
 @pytest.fixture
 async def url(told: Told) -> AsyncIterator[str]:
-    app = web.Application()
-    app.router.add_get("/pairs", told.answer)
-    async with TestServer(app) as server:
-        yield str(server.make_url("")).rstrip("/")
+    async with pages.served(web.get("/pairs", told.answer)) as address:
+        yield address
 
 
 async def look(

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import aiohttp
+import pages
 import pytest
 from aiohttp import web
 from distill_api.probing import Pairs
@@ -106,20 +107,9 @@ def our_page(fine: int, failed: int, slow: int = 0) -> str:
     return generate_latest(registry).decode()
 
 
-@asynccontextmanager
-async def served(handler: Handler) -> AsyncIterator[str]:
+def served(handler: Handler) -> AbstractAsyncContextManager[str]:
     """Serve every path of a port of this machine; yields the URL."""
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        port = runner.addresses[0][1]
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        await runner.cleanup()
+    return pages.served(web.route("*", "/{path:.*}", handler))
 
 
 def paged(text: str | bytes, status: int = 200) -> Handler:

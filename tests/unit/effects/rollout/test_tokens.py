@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
+import pages
 import pytest
 import servers
 import tiny_causal
 import tiny_models
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 from distill_api.rollout_arms import Runtime
 from distill_api.sources import Prompts
 from distill_api.token_ids import TOKEN_IDS_FILE
@@ -114,8 +114,8 @@ async def test_an_artifact_without_the_file_is_unchecked(
 
 
 async def test_of_a_triton_with_another_repository_nothing_is_compared():
-    async with TestServer(web.Application()) as other:
-        found = await compared(str(other.make_url("")).rstrip("/"), runtime=Runtime.TRITON)
+    async with pages.served() as other:
+        found = await compared(other, runtime=Runtime.TRITON)
     assert found.problem is None
     assert "has no model student__tokens" in (found.absent or "")
 
@@ -141,11 +141,9 @@ class Writer:
         return web.json_response({"count": len(ids), "max_model_len": 256, "tokens": ids})
 
     async def compared(self) -> PodTokens:
-        app = web.Application()
-        app.router.add_get("/v1/token-ids", self.handed)
-        app.router.add_post("/tokenize", self.tokenize)
-        async with TestServer(app) as server:
-            return await compared(str(server.make_url("")).rstrip("/"), runtime=Runtime.VLLM)
+        routes = web.get("/v1/token-ids", self.handed), web.post("/tokenize", self.tokenize)
+        async with pages.served(*routes) as address:
+            return await compared(address, runtime=Runtime.VLLM)
 
 
 CHAT: Final = [{"role": "user", "content": "a1 b2"}]
@@ -198,10 +196,8 @@ def page() -> Page:
 
 @pytest.fixture
 async def broken(page: Page) -> AsyncIterator[str]:
-    app = web.Application()
-    app.router.add_get("/v1/token-ids", page.answer)
-    async with TestServer(app) as server:
-        yield str(server.make_url("")).rstrip("/")
+    async with pages.served(web.get("/v1/token-ids", page.answer)) as address:
+        yield address
 
 
 async def test_what_goes_wrong_is_a_problem_and_no_verdict(page: Page, broken: str):

@@ -26,7 +26,7 @@ sys.path += [str(ROOT), str(ROOT / "tests" / "support")]
 
 import numpy as np  # noqa: E402 - the path comes first
 import torch  # noqa: E402
-from causal_loops import ALPHA, RATE, SEED, DistillationTrainer, laid_out  # noqa: E402
+from causal_loops import ALPHA, RATE, SEED, compared_answers, laid_out  # noqa: E402
 from distill_api.recipe import GeneratorRecipe  # noqa: E402
 from distill_api.training import Training  # noqa: E402
 from distill_trainer.students.causal import Causal  # noqa: E402
@@ -35,7 +35,7 @@ from distill_trainer.training import loop, order, runtime  # noqa: E402
 from distill_trainer.training.checkpoints import Store  # noqa: E402
 from distill_trainer.training.generating import GeneratorCourse  # noqa: E402
 from distill_trainer.training.sequences import Taught  # noqa: E402
-from loops import Clock, guides_arguments  # noqa: E402
+from loops import by_trainer, guides_arguments  # noqa: E402
 from tables import table  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 
@@ -169,20 +169,19 @@ def ours(
 def guide(teacher: Causal, examples: Sequence[Taught], scratch: Path) -> Found:
     """Train with the guide's loop, by whatever kernels are fastest."""
     torch.use_deterministic_algorithms(False)
-    clock = Clock()
-    arguments = guides_arguments(scratch, BATCH, STEPS, RATE, on_cpu=False, bf16=True)
-    trainer = DistillationTrainer(
-        teacher_model=copy.deepcopy(teacher.model).to(torch.bfloat16),
-        model=model(STUDENT, torch.device("cuda"), seed=1).model,
-        args=arguments,
-        train_dataset=laid_out(examples, BATCH, STEPS, 0),
-        callbacks=[clock],
-    )
+    student = model(STUDENT, torch.device("cuda"), seed=1).model
+    in_bfloat16 = copy.deepcopy(teacher.model).to(torch.bfloat16)
     torch.cuda.reset_peak_memory_stats()
-    trainer.train()
+    trained = by_trainer(
+        compared_answers,
+        student,
+        in_bfloat16,
+        args=guides_arguments(scratch, BATCH, STEPS, RATE, on_cpu=False, bf16=True),
+        train_dataset=laid_out(examples, BATCH, STEPS, 0),
+    )
     sizes = [sum(map(len, batch(examples, step))) for step in range(STEPS)]
-    paces = [size / seconds for size, seconds in zip(sizes, clock.seconds, strict=True)]
-    return _found("the guide's Trainer", paces, trainer.losses)
+    paces = [size / seconds for size, seconds in zip(sizes, trained.seconds, strict=True)]
+    return _found("the guide's Trainer", paces, trained.losses)
 
 
 def batch(examples: Sequence[Taught], step: int) -> list[Taught]:

@@ -26,9 +26,8 @@ from distill_trainer.training import loop, order
 from distill_trainer.training.checkpoints import Store
 from distill_trainer.training.generating import GeneratorCourse
 from distill_trainer.training.sequences import Taught
-from loops import Clock, Loop, guides_arguments
+from loops import Loop, by_trainer, guides_arguments
 from torch.nn import functional
-from transformers import Trainer
 
 ALPHA: Final = 0.7
 RATE: Final = 3e-4
@@ -84,47 +83,35 @@ def _ours(
     return found
 
 
-class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped to mypy here
-    """The guide's DistillationTrainer; only what the answers' tokens cost is summed."""
+def compared_answers(student: Any, teacher: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Run student and teacher on the same tokens; returns the guide's loss, a scalar.
 
-    def __init__(self, teacher_model: Any, **keywords: Any) -> None:
-        super().__init__(**keywords)
-        self.teacher = teacher_model
-        self.losses: list[float] = []
-
-    def compute_loss(
-        self, model: Any, inputs: dict[str, torch.Tensor], *_: Any, **__: Any
-    ) -> torch.Tensor:
-        """Run student and teacher on the same tokens."""
-        labels = inputs.pop("labels")[:, 1:]
-        student_logits = model(**inputs).logits[:, :-1]
-        with torch.no_grad():
-            teacher_logits = self.teacher(**inputs).logits[:, :-1]
-        learnt = labels != IGNORED
-        soft_targets = functional.softmax(teacher_logits[learnt], dim=-1)
-        student_log_soft = functional.log_softmax(student_logits[learnt], dim=-1)
-        kl_loss = functional.kl_div(student_log_soft, soft_targets, reduction="batchmean")
-        task_loss = functional.cross_entropy(student_logits[learnt], labels[learnt])
-        loss = ALPHA * kl_loss + (1 - ALPHA) * task_loss
-        self.losses.append(float(loss.detach()))
-        return loss
+    Only what the answers' tokens cost is summed.
+    """
+    labels = inputs.pop("labels")[:, 1:]
+    student_logits = student(**inputs).logits[:, :-1]
+    with torch.no_grad():
+        teacher_logits = teacher(**inputs).logits[:, :-1]
+    learnt = labels != IGNORED
+    soft_targets = functional.softmax(teacher_logits[learnt], dim=-1)
+    student_log_soft = functional.log_softmax(student_logits[learnt], dim=-1)
+    kl_loss = functional.kl_div(student_log_soft, soft_targets, reduction="batchmean")
+    task_loss = functional.cross_entropy(student_logits[learnt], labels[learnt])
+    return ALPHA * kl_loss + (1 - ALPHA) * task_loss
 
 
 def guide(lesson: Lesson, count: int, batch: int, scratch: Path) -> Loop:
     """Train one epoch with the guide's loop."""
-    examples, clock = lesson.train[:count], Clock()
-    model, teacher = answers.student(lesson), causal.load(lesson.teacher)
+    examples = lesson.train[:count]
     steps = len(examples) // batch
-    arguments = guides_arguments(scratch, batch, steps, RATE)
-    trainer = DistillationTrainer(
-        teacher_model=teacher.model,
-        model=model.model,
-        args=arguments,
+    model, teacher = answers.student(lesson), causal.load(lesson.teacher)
+    return by_trainer(
+        compared_answers,
+        model.model,
+        teacher.model,
+        args=guides_arguments(scratch, batch, steps, RATE),
         train_dataset=laid_out(examples, batch, steps, model.tokenizer.pad_token_id),
-        callbacks=[clock],
     )
-    trainer.train()
-    return Loop(clock.seconds, trainer.losses)
 
 
 def laid_out(

@@ -7,7 +7,7 @@ in every step and pads to the maximum length.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,10 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 TEMPERATURE = 0.07
 LEARNING_RATE = 2e-5
 SEED = 42
+
+
+type Compare = Callable[[Any, Any, dict[str, torch.Tensor]], torch.Tensor]
+"""Of student, teacher and a batch of inputs, the loss of a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +92,30 @@ def embedding_distillation_loss(
     return functional.cross_entropy(sim_matrix, labels)
 
 
-class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped to mypy here
-    """The guide's DistillationTrainer, with embeddings in place of logits."""
+def compared_embeddings(
+    student: Any, teacher: SentenceTransformer, inputs: dict[str, torch.Tensor]
+) -> torch.Tensor:
+    """Run student and teacher on the same tokens; returns the guide's loss, a scalar."""
+    student_emb = student(dict(inputs))["sentence_embedding"]
+    with torch.no_grad():
+        teacher_emb = teacher(dict(inputs))["sentence_embedding"]
+    return embedding_distillation_loss(teacher_emb, student_emb)
 
-    def __init__(self, teacher_model: SentenceTransformer, **keywords: Any) -> None:
+
+class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped to mypy here
+    """The guide's DistillationTrainer: it has the teacher beside the student in every step."""
+
+    def __init__(self, compare: Compare, teacher_model: Any, **keywords: Any) -> None:
         super().__init__(**keywords)
+        self.compare = compare
         self.teacher = teacher_model
         self.losses: list[float] = []
 
     def compute_loss(
         self, model: Any, inputs: dict[str, torch.Tensor], *_: Any, **__: Any
     ) -> torch.Tensor:
-        """Run student and teacher on the same tokens."""
-        student_emb = model(dict(inputs))["sentence_embedding"]
-        with torch.no_grad():
-            teacher_emb = self.teacher(dict(inputs))["sentence_embedding"]
-        loss = embedding_distillation_loss(teacher_emb, student_emb)
+        """Compare student and teacher."""
+        loss = self.compare(model, self.teacher, inputs)
         self.losses.append(float(loss.detach()))
         return loss
 
@@ -168,10 +180,17 @@ def guides_arguments(
     )
 
 
+def by_trainer(compare: Compare, student: Any, teacher: Any, **keywords: Any) -> Loop:
+    """Train a student with the guide's DistillationTrainer; keywords: more of the Trainer's."""
+    clock = Clock()
+    trainer = DistillationTrainer(compare, teacher, model=student, callbacks=[clock], **keywords)
+    trainer.train()
+    return Loop(clock.seconds, trainer.losses)
+
+
 def guide(lesson: Lesson, batch: int, steps: int, scratch: Path) -> Loop:
     """Train with the guide's loop."""
-    model, clock = student(lesson), Clock()
-    teacher = make.load(lesson.teacher).eval()
+    model, teacher = student(lesson), make.load(lesson.teacher).eval()
     length = lesson.spec["teacher"]["maxLength"]
 
     def collate(records: list[tuple[str, str]]) -> dict[str, torch.Tensor]:
@@ -188,13 +207,11 @@ def guide(lesson: Lesson, batch: int, steps: int, scratch: Path) -> Loop:
         return padded
 
     arguments = guides_arguments(scratch, batch, steps, LEARNING_RATE, dataloader_drop_last=True)
-    trainer = DistillationTrainer(
-        teacher_model=teacher,
-        model=model,
+    return by_trainer(
+        compared_embeddings,
+        model,
+        teacher,
         args=arguments,
         train_dataset=Texts(lesson.prepared, batch, steps),
         data_collator=collate,
-        callbacks=[clock],
     )
-    trainer.train()
-    return Loop(clock.seconds, trainer.losses)

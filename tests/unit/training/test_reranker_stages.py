@@ -192,6 +192,14 @@ def test_an_embedding_model_is_no_teacher(teacher_folder: Path, tmp_path: Path):
     assert "made up at random" in found.value.sentence
 
 
+def test_a_teacher_cannot_read_more_than_it_has_positions(ranking_teacher: Path, tmp_path: Path):
+    job = a_job(tmp_path, ranking_teacher)
+    job.spec["teacher"]["maxLength"] = 65
+    with pytest.raises(BadInput, match="set it to at most 64") as found:
+        job.run(Stage.LABEL)
+    assert found.value.reason is Reason.BAD_RECIPE
+
+
 def test_prompts_of_a_cross_encoder_student_are_refused(ranking_teacher: Path, tmp_path: Path):
     student = {
         "fromTeacher": {"keepLayers": [0]},

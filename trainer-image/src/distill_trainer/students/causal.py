@@ -91,26 +91,7 @@ def load(folder: Path, *, trust: bool = False, whole: bool = False) -> Causal:
     Raises BadInput where it is no causal language model that we can run.
     """
     tokenizer = load_tokenizer(folder, trust=trust)
-    try:
-        with warnings.catch_warnings():
-            # How to load is passed, and it says that what is in the file is kept beside that.
-            warnings.filterwarnings("ignore", "You passed `quantization_config`")
-            model, told = AutoModelForCausalLM.from_pretrained(
-                str(folder),
-                dtype=torch.float32,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=trust,
-                output_loading_info=True,
-                **_dequantised(folder),
-            )
-    except LOADING as error:
-        raise BadInput(
-            Reason.BAD_MODEL,
-            f"the model cannot be loaded as a causal language model ({last_line(error)}): a folder"
-            " with config.json, safetensors and a tokenizer of an architecture that transformers"
-            " knows is expected",
-        ) from error
+    model, told = _pretrained(folder, trust=trust)
     if whole:
         _check_whole(told)
     if tokenizer.eos_token_id is None:
@@ -124,6 +105,31 @@ def load(folder: Path, *, trust: bool = False, whole: bool = False) -> Causal:
     made = Causal(model.eval(), tokenizer)
     _check_head(made)
     return made
+
+
+def _pretrained(folder: Path, *, trust: bool) -> tuple[Any, dict[str, Any]]:
+    """Return the model, and what transformers tells about how its weights fitted."""
+    try:
+        with warnings.catch_warnings():
+            # How to load is passed, and it says that what is in the file is kept beside that.
+            warnings.filterwarnings("ignore", "You passed `quantization_config`")
+            model, told = AutoModelForCausalLM.from_pretrained(
+                str(folder),
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=trust,
+                output_loading_info=True,
+                **_dequantised(folder),
+            )
+            return model, told
+    except LOADING as error:
+        raise BadInput(
+            Reason.BAD_MODEL,
+            f"the model cannot be loaded as a causal language model ({last_line(error)}): a folder"
+            " with config.json, safetensors and a tokenizer of an architecture that transformers"
+            " knows is expected",
+        ) from error
 
 
 def _dequantised(folder: Path) -> dict[str, Any]:

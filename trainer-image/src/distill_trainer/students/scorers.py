@@ -14,6 +14,7 @@ from distill_trainer.losses.reduction import unit
 from distill_trainer.students.rankers import Ranker
 from distill_trainer.teachers import Tell
 from distill_trainer.teachers.local import LocalTeacher
+from distill_trainer.teachers.reading import Reader
 from distill_trainer.teachers.scoring import LocalScorer, Pair, Scored, Scorer
 
 
@@ -83,29 +84,19 @@ class LateScorer:
             tell(len(pairs), first + second)
         return Scored(scores, first + second)
 
-    @torch.no_grad()
     def _embed(self, texts: list[str], prompt: str) -> tuple[list[torch.Tensor], int]:
         """Return unit token embeddings of each text [tokens, width], and the tokens read."""
-        found: list[torch.Tensor] = []
+        found: dict[int, torch.Tensor] = {}
         tokens = 0
-        order = sorted(range(len(texts)), key=lambda n: (-len(texts[n]), n))
-        for begin in range(0, len(order), self.batch_size):
-            chosen = order[begin : begin + self.batch_size]
-            features = self.model.preprocess([prompt + texts[n] for n in chosen])
-            moved = {
-                name: value.to(self.model.device) if isinstance(value, torch.Tensor) else value
-                for name, value in features.items()
-            }
-            tokens += int(moved["attention_mask"].sum())
-            made = self.model(moved)
-            found += [
-                unit(rows[mask])
-                for rows, mask in zip(
-                    made["token_embeddings"], made["attention_mask"].bool(), strict=True
-                )
-            ]
-        back = np.argsort(np.array(order))
-        return [found[int(place)] for place in back], tokens
+        given = [prompt + text for text in texts]
+        for batch, features in Reader(self.model).batches(given, self.batch_size):
+            with torch.inference_mode():
+                made = self.model(features)
+            masks = made["attention_mask"].bool()
+            for place, rows, mask in zip(batch, made["token_embeddings"], masks, strict=True):
+                found[place] = unit(rows[mask])
+            tokens += int(features["attention_mask"].sum())
+        return [found[place] for place in range(len(texts))], tokens
 
     def close(self) -> None:
         """Nothing to let go of."""

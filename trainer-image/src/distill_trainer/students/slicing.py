@@ -71,7 +71,10 @@ def layer_of(name: str) -> int | None:
 
 
 def keep_layers(weights: Mapping[str, Tensor], kept: Sequence[int]) -> dict[str, Tensor]:
-    """Weights without the other layers, the kept ones numbered anew from 0."""
+    """Return the weights without the other layers, the kept ones numbered anew from 0.
+
+    weights: by name, as of `state_dict`; shapes stay. kept: layers counted from 0.
+    """
     place = {layer: index for index, layer in enumerate(kept)}
     chosen: dict[str, Tensor] = {}
     for name, weight in weights.items():

@@ -1,16 +1,13 @@
 """A teacher whose weights run in this process, through sentence-transformers."""
 
 from collections.abc import Sequence
-from os import environ
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from distill_api.names import Reason
 from distill_api.sources import ModelSource
 
-from distill_trainer.errors import BadInput, last_line
-from distill_trainer.teachers import Embedded, Tell
+from distill_trainer.teachers import Embedded, Tell, encoders
 from distill_trainer.teachers.reading import Reader
 
 
@@ -56,40 +53,7 @@ def load(
 
     gpus: accelerators that the pod was given.
     """
-    import torch
-    from safetensors import SafetensorError
     from sentence_transformers import SentenceTransformer
 
-    from distill_trainer.training import runtime
-
-    try:
-        model = SentenceTransformer(
-            str(folder),
-            device=str(runtime.device(gpus)),
-            trust_remote_code=source.trust_remote_code,
-            local_files_only=True,
-            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
-        )
-    except (ValueError, KeyError, OSError, RuntimeError, ImportError, SafetensorError) as error:
-        raise BadInput(
-            Reason.BAD_MODEL,
-            f"The teacher {source.uri} cannot be loaded: {last_line(error)}. Check that"
-            " SentenceTransformer(folder) loads it with the trainer image's versions",
-        ) from error
-    torch.set_num_threads(int(environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
-    model.eval()
-    if max_length is not None:
-        _limit(model, max_length)
+    model = encoders.load(SentenceTransformer, folder, source, max_length, gpus=gpus)
     return LocalTeacher(model, batch_size)
-
-
-def _limit(model: Any, max_length: int) -> None:
-    positions = getattr(getattr(model[0], "auto_model", None), "config", None)
-    most = getattr(positions, "max_position_embeddings", None)
-    if isinstance(most, int) and max_length > most:
-        raise BadInput(
-            Reason.BAD_RECIPE,
-            f"teacher.maxLength {max_length} is more than the {most} positions of the teacher:"
-            f" set it to at most {most}",
-        )
-    model.max_seq_length = max_length

@@ -206,9 +206,10 @@ def generated(
     inputs: Mapping[str, Tensor],
     heard: Heard | None = None,
 ) -> Any:
-    """Return the rows of token ids that a model generates by these settings.
+    """Return the rows of token ids [prompts, prompt and answer] that a model generates.
 
-    Its own ones (beams, penalties, other temperatures) are not the spec's.
+    config: the spec's settings; the model's own (beams, penalties, other temperatures) are not
+    asked. inputs: input_ids and attention_mask, both [prompts, tokens].
     """
     model.generation_config, own = config, model.generation_config
     try:
@@ -264,7 +265,10 @@ def until_end(row: list[int], ends: Sequence[int]) -> list[int]:
 
 
 def left_padded(prompts: Sequence[list[int]], pad: int, device: torch.device) -> dict[str, Tensor]:
-    """Put prompts in one tensor, padding before them, so that all end at the same place."""
+    """Put prompts in one tensor, padding before them, so that all end at the same place.
+
+    Returns input_ids and attention_mask, both [prompts, tokens of the longest].
+    """
     longest = max(map(len, prompts))
     ids = [[pad] * (longest - len(one)) + one for one in prompts]
     mask = [[0] * (longest - len(one)) + [1] * len(one) for one in prompts]

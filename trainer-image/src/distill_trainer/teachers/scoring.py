@@ -12,8 +12,8 @@ from distill_api.sources import Endpoint, EndpointProtocol, ModelSource, Prompts
 from numpy.typing import NDArray
 
 from distill_trainer.context import Context
-from distill_trainer.errors import BadInput, last_line
-from distill_trainer.teachers import Tell, opening
+from distill_trainer.errors import BadInput
+from distill_trainer.teachers import Tell, encoders, opening
 from distill_trainer.teachers.endpoint import Budget, Server
 from distill_trainer.teachers.reading import Reader
 
@@ -164,36 +164,16 @@ def load(folder: Path, source: ModelSource, max_length: int | None, *, gpus: int
 
     gpus: accelerators that the pod was given.
     """
-    import torch
-    from safetensors import SafetensorError
     from sentence_transformers import CrossEncoder
 
-    from distill_trainer.training import runtime
-
     _refuse_embedding_models(folder, source)
-    try:
-        model = CrossEncoder(
-            str(folder),
-            device=str(runtime.device(gpus)),
-            trust_remote_code=source.trust_remote_code,
-            local_files_only=True,
-            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
-        )
-    except (ValueError, KeyError, OSError, RuntimeError, ImportError, SafetensorError) as error:
-        raise BadInput(
-            Reason.BAD_MODEL,
-            f"The teacher {source.uri} cannot be loaded: {last_line(error)}. Check that"
-            " CrossEncoder(folder) loads it with the trainer image's versions",
-        ) from error
+    model = encoders.load(CrossEncoder, folder, source, max_length, gpus=gpus)
     if model.num_labels != 1:
         raise BadInput(
             Reason.BAD_MODEL,
             f"The teacher {source.uri} has {model.num_labels} labels, and a reranker has exactly"
             " one, its score: use a model that was trained to rank",
         )
-    if max_length is not None:
-        model.max_length = max_length
-    model.eval()
     return model
 
 

@@ -63,15 +63,7 @@ def gather(
     train = _cached_alone(recipe, train)
     opened = _open(recipe, train, teacher)
     layers = _layers(recipe, student, opened)
-    runtime.spare(student.model, lesson.training)
-    if recipe.attentions is not None and opened is not None:
-        # The fast kernels do not tell where they look.
-        for one in (student, opened):
-            one.model.set_attn_implementation("eager")
-    student.model.to(device)
-    if lesson.training.packing:
-        for model in filter(None, (student, opened)):
-            packing.check(model)
+    _make_ready(student, opened, lesson, device)
     return GeneratorCourse(
         recipe=recipe,
         training=lesson.training,
@@ -85,6 +77,25 @@ def gather(
         projections=_projections(student, opened, layers).to(device),
         writing=writing,
     )
+
+
+def _make_ready(
+    student: Causal, teacher: Causal | None, lesson: Lesson, device: torch.device
+) -> None:
+    """Set both models up for what the spec asks, and move the student to where it learns.
+
+    Raises BadInput where answers cannot be packed for one of them.
+    """
+    runtime.spare(student.model, lesson.training)
+    both = [model for model in (student, teacher) if model is not None]
+    if lesson.recipe.attentions is not None and teacher is not None:
+        # The fast kernels do not tell where they look.
+        for one in both:
+            one.model.set_attn_implementation("eager")
+    student.model.to(device)
+    if lesson.training.packing:
+        for one in both:
+            packing.check(one)
 
 
 def read(student: Causal, prepared: Path, lesson: Lesson, split: str) -> list[Taught]:

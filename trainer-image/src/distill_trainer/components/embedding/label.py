@@ -10,8 +10,8 @@ from distill_api.names import Reason, Stage
 from distill_api.status import Usage
 from distill_api.wire import Report
 
-from distill_trainer.components import labels
-from distill_trainer.components.labels import Counter, Inputs, Making
+from distill_trainer.components import labels, row_labels
+from distill_trainer.components.labels import Inputs
 from distill_trainer.context import Context
 from distill_trainer.errors import BadInput
 from distill_trainer.labelling import corpus as corpora
@@ -59,55 +59,28 @@ def _read(context: Context, path: Path) -> Corpus:
 
 def _embed(context: Context, draft: Draft, corpus: Corpus, inputs: Inputs) -> dict[str, Any]:
     """Make every shard that is missing; returns what label.json says."""
-    texts = corpus.texts()
-    size = _shard_size(context)
+    texts, prompts = corpus.texts(), context.task.spec.teacher.prompts
+    size = row_labels.shard_size(context, sharding.SIZE, context.task.spec.teacher.batch_size)
     plan = sharding.plan(len(corpus.queries), len(corpus.documents), size)
-    present = [shard for shard in plan if sharding.is_whole(draft.path / shard.name, shard)]
-    counter = Counter(context, len(texts), sum(shard.stop - shard.start for shard in present))
-    spent = sum(sharding.load(draft.path / shard.name)[1] for shard in present)
-    if len(present) < len(plan):
-        teacher = opening.open_teacher(context, inputs.teacher_path, spent=spent)
-        counter.begin()
-        try:
-            labels.fill(draft, plan, counter, _making(context, texts, teacher))
-        finally:
-            teacher.close()
-    return _describe(context, draft, plan, corpus, inputs)
 
+    def opened(spent: int) -> Teacher:
+        return opening.open_teacher(context, inputs.teacher_path, spent=spent)
 
-def _making(context: Context, texts: list[str], teacher: Teacher) -> Making[Shard]:
-    prompts = context.task.spec.teacher.prompts
-
-    def content(shard: Shard, tell: Tell) -> bytes:
+    def content(teacher: Teacher, shard: Shard, tell: Tell) -> bytes:
         prompt = prompts.query if shard.kind == corpora.QUERY else prompts.document
         asked = texts[shard.start : shard.stop]
         embedded = teacher.embed(asked, prompt=prompt, tell=tell)
-        _check_finite(embedded.vectors, asked)
+        _check(embedded.vectors, asked)
         return sharding.encode(embedded.vectors, embedded.tokens)
 
-    return Making(sharding.is_whole, content)
+    row_labels.fill(context, draft, plan, opened, content)
+    return _describe(context, draft, plan, corpus, inputs)
 
 
-def _shard_size(context: Context) -> int:
-    """Return the texts of a shard, which must not depend on how far an attempt came.
-
-    An endpoint's are as many as are under way at once, so that little that was paid for is lost.
-    """
-    endpoint = context.task.spec.teacher.endpoint
-    if endpoint is None:
-        return sharding.SIZE
-    return context.task.spec.teacher.batch_size * endpoint.max_concurrency
-
-
-def _check_finite(vectors: Embeddings, texts: list[str]) -> None:
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1) | ~vectors.any(axis=1))
-    if len(bad):
-        raise BadInput(
-            Reason.BAD_MODEL,
-            f"The teacher gives NaN, infinity or only zeros for {len(bad)} texts, first for"
-            f' "{texts[bad[0]][:80]}". Check the model (half precision overflows in some), or'
-            " remove these texts",
-        )
+def _check(vectors: Embeddings, texts: list[str]) -> None:
+    bad = ~np.isfinite(vectors).all(axis=1) | ~vectors.any(axis=1)
+    what = "NaN, infinity or only zeros"
+    row_labels.refuse(bad, what, "texts", lambda place: f'"{texts[place][:80]}"')
 
 
 def _describe(

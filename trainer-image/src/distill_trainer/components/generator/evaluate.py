@@ -31,7 +31,7 @@ from distill_trainer.report.material import Folders
 from distill_trainer.students import causal
 from distill_trainer.students.causal import Causal
 from distill_trainer.teachers import answers, generating
-from distill_trainer.teachers.answers import Generator
+from distill_trainer.teachers.answers import Ask, Generator
 from distill_trainer.teachers.local_generator import LocalGenerator
 from distill_trainer.texts import conversation
 from distill_trainer.training import generating as courses
@@ -52,6 +52,17 @@ class Models:
 
     student: LocalGenerator
     teacher: Generator
+
+
+@dataclass(slots=True)
+class Spent:
+    """Tokens that the teacher has read and written."""
+
+    tokens: int = 0
+
+    def add(self, _answers: int, tokens: int) -> None:
+        """Count the tokens of some answers."""
+        self.tokens += tokens
 
 
 def run(context: Context) -> Report:
@@ -106,23 +117,9 @@ def _models(context: Context, folders: Folders) -> Models:
 def _measure(context: Context, prepared: Path, models: Models) -> tuple[Match, int]:
     """Measure quality first, then speed; returns the teacher's tokens, too."""
     spec = context.task.spec
-    rows = _test_rows(prepared)
-    spent = 0
-
-    def count(_answers: int, tokens: int) -> None:
-        nonlocal spent
-        spent += tokens
-
+    rows, spent = _test_rows(prepared), Spent()
     asked = [answers.ask(row["query"], row["context"], spec.teacher.sampling) for row in rows]
-    tell = evaluated.teller(context, 2 * len(rows), "answers", QUALITY_SHARE)
-    by_student = models.student.answer(asked, lambda done, _: tell(done))
-
-    def tell_teacher(done: int, tokens: int) -> None:
-        count(done, tokens)
-        tell(done)
-
-    by_teacher = models.teacher.answer(asked, tell_teacher)
-    texts = Pair([one.text for one in by_student], [one.text for one in by_teacher])
+    texts = _written(context, models, asked, spent)
     questions = [
         Asked(row["query"], row["context"], row["reference"] or text, row["reference"] is not None)
         for row, text in zip(rows, texts.teacher, strict=True)
@@ -134,10 +131,23 @@ def _measure(context: Context, prepared: Path, models: Models) -> tuple[Match, i
         answers=texts,
         values=values,
         retentions=answering.retentions(values, evaluation, seed=spec.training.seed),
-        timings=_timings(context, models, [one.messages for one in asked], count),
+        timings=_timings(context, models, [one.messages for one in asked], spent.add),
         parameters=Pair(causal.parameters(models.student.causal), _parameters(models.teacher)),
     )
-    return match, spent
+    return match, spent.tokens
+
+
+def _written(context: Context, models: Models, asked: list[Ask], spent: Spent) -> Pair[list[str]]:
+    """Let both models answer; the teacher's tokens are counted."""
+    tell = evaluated.teller(context, 2 * len(asked), "answers", QUALITY_SHARE)
+
+    def tell_teacher(done: int, tokens: int) -> None:
+        spent.add(done, tokens)
+        tell(done)
+
+    by_student = models.student.answer(asked, lambda done, _: tell(done))
+    by_teacher = models.teacher.answer(asked, tell_teacher)
+    return Pair([one.text for one in by_student], [one.text for one in by_teacher])
 
 
 def _test_rows(prepared: Path) -> list[dict[str, Any]]:

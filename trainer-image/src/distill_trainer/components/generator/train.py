@@ -4,14 +4,14 @@ import json
 from functools import partial
 from pathlib import Path
 
+from distill_api.sources import FromTeacher
 from distill_api.wire import Report, Task
 from transformers import PreTrainedModel
 
 from distill_trainer.artifacts import Output
-from distill_trainer.components import adapted, aware, trained
+from distill_trainer.components import adapted, aware, trained, untaught
 from distill_trainer.components.trained import Opened, Work
 from distill_trainer.context import Context
-from distill_trainer.sources import fetching
 from distill_trainer.students import causal, chat_ids, samples
 from distill_trainer.students.causal import Causal
 from distill_trainer.teachers import generating as teachers
@@ -66,13 +66,10 @@ def lesson(task: Task) -> Lesson:
 
 
 def _student(context: Context) -> Causal:
-    """Make the untrained student: a model of its own, or some of the teacher's layers."""
-    wanted = context.task.spec.student
-    if wanted.model is not None:
-        folder = fetching.fetch_model(context, wanted.model).path
-        return causal.load(folder, trust=wanted.model.trust_remote_code)
-    assert wanted.from_teacher is not None, "the contract asks for one of the two"
-    return causal.cut(teachers.open_weights(context), wanted.from_teacher)
+    def cut(wanted: FromTeacher) -> Causal:
+        return causal.cut(teachers.open_weights(context), wanted)
+
+    return untaught.student(context, causal.load, cut)
 
 
 def _save(task: Task, course: GeneratorCourse, prepared: Output, folder: Path) -> None:

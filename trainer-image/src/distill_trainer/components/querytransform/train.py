@@ -8,17 +8,16 @@ from typing import Any
 
 from distill_api.names import Reason
 from distill_api.recipe import QueryTransformRecipe
-from distill_api.sources import Sampling
+from distill_api.sources import FromTeacher, Sampling
 from distill_api.wire import Report, Task
 from transformers import PreTrainedModel
 
 from distill_trainer.artifacts import Output
-from distill_trainer.components import adapted, aware, trained
+from distill_trainer.components import adapted, aware, trained, untaught
 from distill_trainer.components.querytransform import models
 from distill_trainer.components.trained import Opened, Work
 from distill_trainer.context import Context
 from distill_trainer.errors import BadInput
-from distill_trainer.sources import fetching
 from distill_trainer.students import causal, chat_ids, samples, seq2seq
 from distill_trainer.students.causal import Causal
 from distill_trainer.students.seq2seq import Seq2Seq
@@ -120,24 +119,23 @@ def _causal_teacher(context: Context) -> Causal:
 
 
 def _causal_student(context: Context) -> Causal:
-    """Make the untrained student: a model of its own, or some of the teacher's layers."""
-    wanted = context.task.spec.student
-    if wanted.model is not None:
-        folder = fetching.fetch_model(context, wanted.model).path
-        return causal.load(folder, trust=wanted.model.trust_remote_code)
-    assert wanted.from_teacher is not None, "the contract asks for one of the two"
-    return causal.cut(_causal_teacher(context), wanted.from_teacher)
+    def cut(wanted: FromTeacher) -> Causal:
+        return causal.cut(_causal_teacher(context), wanted)
+
+    return untaught.student(context, causal.load, cut)
 
 
 def _seq2seq_student(context: Context) -> Seq2Seq:
-    wanted = context.task.spec.student
-    if wanted.model is not None:
-        folder = fetching.fetch_model(context, wanted.model).path
-        return seq2seq.load(folder, trust=wanted.model.trust_remote_code)
-    assert wanted.from_teacher is not None, "the contract asks for one of the two"
-    teacher = models.open_weights(context)
-    if isinstance(teacher, Seq2Seq):
-        return seq2seq.cut(teacher, wanted.from_teacher)
+    def cut(wanted: FromTeacher) -> Seq2Seq:
+        return seq2seq.cut(_seq2seq_teacher(context), wanted)
+
+    return untaught.student(context, seq2seq.load, cut)
+
+
+def _seq2seq_teacher(context: Context) -> Seq2Seq:
+    opened = models.open_weights(context)
+    if isinstance(opened, Seq2Seq):
+        return opened
     raise BadInput(
         Reason.BAD_RECIPE,
         "student.fromTeacher with architecture Seq2Seq needs an encoder-decoder as teacher, and"

@@ -12,8 +12,8 @@ from distill_api.status import Usage
 from distill_api.wire import Report
 from numpy.typing import NDArray
 
-from distill_trainer.components import labels
-from distill_trainer.components.labels import Counter, Inputs, Making
+from distill_trainer.components import labels, row_labels
+from distill_trainer.components.labels import Inputs
 from distill_trainer.context import Context
 from distill_trainer.errors import BadInput
 from distill_trainer.labelling import candidates, shards
@@ -74,53 +74,28 @@ def _read(context: Context, path: Path) -> Corpus:
 
 def _score(context: Context, draft: Draft, work: Work, inputs: Inputs) -> dict[str, Any]:
     """Make every shard that is missing; returns what label.json says."""
-    plan = shards.plan(len(work.entries), 0, _shard_size(context))
-    present = [shard for shard in plan if shards.is_whole(draft.path / shard.name, shard)]
-    done = sum(shard.stop - shard.start for shard in present)
-    counter = Counter(context, len(work.entries), done)
-    spent = sum(shards.load(draft.path / shard.name)[1] for shard in present)
-    if len(present) < len(plan):
-        scorer = scoring.open_scorer(context, inputs.teacher_path, spent=spent)
-        counter.begin()
-        try:
-            labels.fill(draft, plan, counter, _making(work, scorer))
-        finally:
-            scorer.close()
+    per_query = context.task.spec.data.candidates.per_query
+    plan = shards.plan(len(work.entries), 0, row_labels.shard_size(context, SIZE, per_query))
+
+    def opened(spent: int) -> Scorer:
+        return scoring.open_scorer(context, inputs.teacher_path, spent=spent)
+
+    def content(scorer: Scorer, shard: Shard, tell: Tell) -> bytes:
+        pairs = work.pairs(shard)
+        scored = scorer.score(pairs, tell)
+        _check(scored.scores, pairs)
+        return shards.encode(scored.scores[:, None], scored.tokens)
+
+    row_labels.fill(context, draft, plan, opened, content)
     return _describe(context, draft, plan, work, inputs)
 
 
-def _making(work: Work, scorer: Scorer) -> Making[Shard]:
-    def content(shard: Shard, tell: Tell) -> bytes:
-        pairs = work.pairs(shard)
-        scored = scorer.score(pairs, tell)
-        _check_finite(scored.scores, pairs)
-        return shards.encode(scored.scores[:, None], scored.tokens)
+def _check(scores: NDArray[np.float32], pairs: list[Pair]) -> None:
+    def shown(place: int) -> str:
+        query, document = pairs[place]
+        return f'"{query[:60]}" with "{document[:60]}"'
 
-    return Making(shards.is_whole, content)
-
-
-def _shard_size(context: Context) -> int:
-    """Return the pairs of a shard, which must not depend on how far an attempt came.
-
-    An endpoint's are about as many as are under way at once, so that little that was paid for is
-    lost.
-    """
-    spec = context.task.spec
-    if spec.teacher.endpoint is None:
-        return SIZE
-    return spec.data.candidates.per_query * spec.teacher.endpoint.max_concurrency
-
-
-def _check_finite(scores: NDArray[np.float32], pairs: list[Pair]) -> None:
-    bad = np.flatnonzero(~np.isfinite(scores))
-    if len(bad):
-        query, document = pairs[bad[0]]
-        raise BadInput(
-            Reason.BAD_MODEL,
-            f"The teacher gives NaN or infinity for {len(bad)} pairs, first for"
-            f' "{query[:60]}" with "{document[:60]}". Check the model (half precision overflows in'
-            " some), or remove these texts",
-        )
+    row_labels.refuse(~np.isfinite(scores), "NaN or infinity", "pairs", shown)
 
 
 def _describe(

@@ -1,6 +1,7 @@
 """The operator's own numbers for Prometheus."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from distill_api.names import StageState
 from distill_api.status import JobStatus
@@ -18,54 +19,44 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.passes = Histogram(
+        counter = partial(Counter, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        self.passes = histogram(
             "kubedistill_reconcile_seconds",
             "Time of one pass over a DistillationJob, by result.",
             ["result"],
-            registry=self.registry,
         )
-        self.lag = Histogram(
-            "kubedistill_queue_lag_seconds",
-            "How late a due pass started.",
-            buckets=LAG,
-            registry=self.registry,
+        self.lag = histogram(
+            "kubedistill_queue_lag_seconds", "How late a due pass started.", buckets=LAG
         )
-        self.calls = Histogram(
+        self.calls = histogram(
             "kubedistill_api_call_seconds",
             "Calls to the API server by verb, resource and code.",
             ["verb", "resource", "code"],
-            registry=self.registry,
         )
-        self.watched = Counter(
-            "kubedistill_watch_events_total",
-            "Events that the watches delivered.",
-            ["resource"],
-            registry=self.registry,
+        self.watched = counter(
+            "kubedistill_watch_events_total", "Events that the watches delivered.", ["resource"]
         )
-        self.relisted = Counter(
+        self.relisted = counter(
             "kubedistill_watch_restarts_total",
             "Times that a watch began anew with a list.",
             ["resource"],
-            registry=self.registry,
         )
-        self.missed = Counter(
+        self.missed = counter(
             "kubedistill_watch_missed_total",
             "Changes that a list found and the watch had not delivered.",
             ["resource"],
-            registry=self.registry,
         )
-        self.stages = Histogram(
+        self.stages = histogram(
             "kubedistill_stage_seconds",
             "Time from the start of a stage to its completion.",
             ["stage"],
             buckets=LONG,
-            registry=self.registry,
         )
-        self.pushes = Counter(
+        self.pushes = counter(
             "kubedistill_progress_pushes_total",
             "Progress pushes by the status of their answer.",
             ["code"],
-            registry=self.registry,
         )
         self.loop_lag = Gauge(
             "kubedistill_event_loop_lag_seconds",

@@ -113,39 +113,45 @@ def assemble(material: Material, into: Path) -> Bundle:
     Nothing in it depends on the time or the place, so equal inputs give an equal digest.
     """
     shutil.copytree(material.student, into, dirs_exist_ok=True)
+    _add_extras(material, into)
+    _add_other_forms(material, into)
+    _write_json(into / LINEAGE, _lineage(material, weights_digest(into)))
+    _add_cards(material, into)
+    return Bundle.of(into)
+
+
+def _add_extras(material: Material, into: Path) -> None:
+    """Copy what stages have noted; where several have the same file, that of the last here."""
     for folder in (material.trained, material.evaluated, material.prepared):
         for name in EXTRAS:
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, into / name)
+
+
+def _add_other_forms(material: Material, into: Path) -> None:
+    """Add what the student was turned into: quantised, exported, for Triton, for a GPU."""
     if material.quantized is not None:
         if material.has_graph:
             shutil.copytree(material.quantized / graphs.FOLDER, into / graphs.FOLDER)
         shutil.copyfile(material.quantized / graphs.NOTE, into / graphs.NOTE)
     if material.exported is not None:
-        shutil.copytree(
-            material.exported,
-            into,
-            dirs_exist_ok=True,
-            ignore=shutil.ignore_patterns(artifacts.MANIFEST, engine_inputs.FOLDER),
-        )
+        not_published = shutil.ignore_patterns(artifacts.MANIFEST, engine_inputs.FOLDER)
+        shutil.copytree(material.exported, into, dirs_exist_ok=True, ignore=not_published)
     _add_triton(material, into)
     if material.engine is not None:
         shutil.copytree(material.engine / engine.FOLDER, into / engine.FOLDER)
-    _write_json(into / LINEAGE, _lineage(material, weights_digest(into)))
-    card = model_card.render(
-        material.task,
-        material.lineage,
-        material.evaluation,
-        _read(material.prepared / "data_card.json"),
-        {
-            **{name: _read(into / f"{name}.json") for name in NOTES},
-            "engine": _read(into / engine.FOLDER / engine.NOTE),
-        },
-    )
+
+
+def _add_cards(material: Material, into: Path) -> None:
+    """Write the cards of model and data, of what was collected so far."""
+    data = _read(material.prepared / "data_card.json")
+    notes = {name: _read(into / f"{name}.json") for name in NOTES}
+    notes["engine"] = _read(into / engine.FOLDER / engine.NOTE)
+    task, lineage = material.task, material.lineage
+    card = model_card.render(task, lineage, material.evaluation, data, notes)
     (into / "README.md").write_text(card, encoding="utf-8")
-    if data := _read(material.prepared / "data_card.json"):
-        (into / data_card.NAME).write_text(data_card.render(material.task, data), encoding="utf-8")
-    return Bundle.of(into)
+    if data:
+        (into / data_card.NAME).write_text(data_card.render(task, data), encoding="utf-8")
 
 
 def _add_triton(material: Material, into: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import assert_never
 
 from distill_operator.plan.rollout.judgement import Found
 from distill_operator.plan.rollout.memory import Split
@@ -10,6 +11,7 @@ from distill_operator.plan.rollout.model import Arm, Counts, ObservedMetrics, Pa
 from distill_operator.plan.rollout.policy import Metric, Policy
 from distill_operator.statistics import comparison, deltas, quality, rate, saving
 from distill_operator.statistics.deltas import Ledger, Sample
+from distill_operator.statistics.verdict import Finding
 
 TOTAL = "requests"
 """The counter of all requests of a container, whatever metric they belong to."""
@@ -218,30 +220,47 @@ def judge(
     found, evidence = [], taken.evidence
     rates, qualities = dict(evidence.rates), dict(evidence.qualities)
     for metric in policy.metrics:
-        silent = read and metric.name not in taken.measured
-        if isinstance(metric.rule, rate.Rule):
-            state = rates.get(metric.name, rate.State())
-            finding, rates[metric.name] = (
-                (rate.unavailable(state, metric.rule), state)
-                if silent
-                else rate.judge(state, metric.rule, per_second=per_second)
-            )
-        elif isinstance(metric.rule, saving.Rule):
-            summed = _summed(evidence, metric.name, watched)
-            finding = (
-                saving.unavailable(summed, metric.rule)
-                if silent
-                else saving.judge(summed, metric.rule, per_second=per_second)
-            )
-        else:
-            paired = qualities.get(metric.name, quality.State())
-            finding, qualities[metric.name] = (
-                (quality.unavailable(paired, metric.rule), paired)
-                if silent
-                else quality.judge(paired, metric.rule, spent=_spent(evidence, metric.name))
-            )
+        name, silent = metric.name, read and metric.name not in taken.measured
+        match metric.rule:
+            case rate.Rule() as rule:
+                state = rates.get(name, rate.State())
+                finding, rates[name] = _by_rate(state, rule, per_second, silent=silent)
+            case saving.Rule() as rule:
+                finding = _by_cost(
+                    _summed(evidence, name, watched), rule, per_second, silent=silent
+                )
+            case quality.Rule() as rule:
+                pairs = qualities.get(name, quality.State())
+                spent = _spent(evidence, name)
+                finding, qualities[name] = _by_pairs(pairs, rule, spent=spent, silent=silent)
+            case _:
+                assert_never(metric.rule)
         found.append((metric, finding))
     return found, replace(evidence, rates=rates, qualities=qualities) if read else evidence
+
+
+def _by_rate(
+    state: rate.State, rule: rate.Rule, per_second: float | None, *, silent: bool
+) -> tuple[Finding, rate.State]:
+    if silent:
+        return rate.unavailable(state, rule), state
+    return rate.judge(state, rule, per_second=per_second)
+
+
+def _by_cost(
+    watched: saving.Watched, rule: saving.Rule, per_second: float | None, *, silent: bool
+) -> Finding:
+    if silent:
+        return saving.unavailable(watched, rule)
+    return saving.judge(watched, rule, per_second=per_second)
+
+
+def _by_pairs(
+    state: quality.State, rule: quality.Rule, *, spent: bool, silent: bool
+) -> tuple[Finding, quality.State]:
+    if silent:
+        return quality.unavailable(state, rule), state
+    return quality.judge(state, rule, spent=spent)
 
 
 def _summed(evidence: Evidence, metric: str, seconds: float) -> saving.Watched:

@@ -68,6 +68,7 @@ def test_every_blob_has_its_own_digest_as_name(stacked: layout.Content, tmp_path
 
 def test_layers_are_linked_not_copied(stacked: layout.Content, tmp_path: Path) -> None:
     layout.write(stacked, tmp_path / "oci", REFERENCE)
+    assert stacked.places.keys() == {layer["digest"] for layer in stacked.layers}
     for digest, place in stacked.places.items():
         assert layout.blob(tmp_path / "oci", digest).samefile(place)
 

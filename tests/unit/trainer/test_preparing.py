@@ -134,6 +134,7 @@ def test_mined_documents_obey_every_rule(seed: int, per_query: int, skipped: int
     anchors = [Anchor(30 + n, float(scores[n, n]), known[n]) for n in range(10)]
     settings = HardNegatives(per_query=per_query, range_min=skipped, range_max=20)
     mined = negatives.mine(anchors, vectors, pool, settings)
+    assert mined.shape == (10, per_query)
     for n, row in enumerate(mined):
         # The oracle: sort everything, then apply the rules one after the other.
         order = sorted(range(30), key=lambda d: (-scores[n, d], d))

@@ -52,12 +52,16 @@ def test_telling_never_waits_for_a_slow_operator():
 
 
 def test_an_operator_that_fails_does_not_fail_the_stage():
-    def broken(_: Push) -> None:
+    asked: list[Push] = []
+
+    def broken(push: Push) -> None:
+        asked.append(push)
         raise RuntimeError("no operator")
 
     told = Progress(broken)
     told.tell(1, 2)
     told.close()
+    assert {push.trainer_status.progress_percentage for push in asked} == {50}
 
 
 def test_a_push_carries_the_token_in_kubeflows_words(

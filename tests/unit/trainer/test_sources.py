@@ -1,5 +1,6 @@
 """Every kind of URI is fetched, and every failure has its sentence and its retry class."""
 
+import hashlib
 import io
 import json
 import socket
@@ -269,10 +270,12 @@ def test_the_answer_of_a_registry_decides_the_retry(
 def test_a_registry_that_is_away_is_asked_three_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("distill_common.registry.time.sleep", lambda _: None)
+    waits: list[float] = []
+    monkeypatch.setattr("distill_common.registry.time.sleep", waits.append)
     uri = f"oci://127.0.0.1:{a_closed_port()}/data/rows:v1"
     with pytest.raises(TryAgain, match="connection refused"):
         fetching.fetch(a_request(tmp_path, uri, plain_http=True))
+    assert waits == [1, 2], "longer before the third time than before the second"
 
 
 def test_basic_and_token_challenges_are_answered(tmp_path: Path):
@@ -303,4 +306,5 @@ def test_basic_and_token_challenges_are_answered(tmp_path: Path):
                 plain_http=True,
                 secret=SecretRef(name="login"),
             )
-            assert fetching.fetch(request).digest.startswith("sha256:")
+            fetched = fetching.fetch(request)
+            assert fetched.digest == f"sha256:{hashlib.sha256(manifest).hexdigest()}"

@@ -122,6 +122,7 @@ class Pair(World):
 
 def test_two_processes_share_the_writing_and_have_the_same_answers():
     expected = written(on_policy())
+    assert len({tuple(answer.target) for answer in expected}) > 1
     with ThreadPoolExecutor(2) as threads:
         both = [threads.submit(written, on_policy(), world=Pair(rank, 2)) for rank in (0, 1)]
         for one in both:
@@ -139,6 +140,7 @@ def test_any_split_of_such_a_step_gives_the_same_gradient(split: dict[str, objec
 
 def _weights(folder: Path, *stops: int) -> dict[str, Tensor]:
     """Train, ended at these steps; return the weights."""
+    ended = 0
     for stop in (*stops, 99):
         of = on_policy(0.5, maxSteps=6, batchSize=4, checkpointSteps=100)
         done: list[int] = []
@@ -147,13 +149,16 @@ def _weights(folder: Path, *stops: int) -> dict[str, Tensor]:
         try:
             standing = loop.train(of, Store(folder), watch)
         except TryAgain:
-            continue
+            ended += 1
+    assert ended == len(stops)
     assert {bool(point.get("onPolicy")) for point in standing.curve[1:]} == {True, False}
     return of.student.state_dict()
 
 
 def test_a_training_that_was_ended_goes_on_to_equal_bits(tmp_path: Path):
     whole, parts = _weights(tmp_path / "whole"), _weights(tmp_path / "parts", 1, 4)
+    untrained = on_policy().student.state_dict()
+    assert not all(torch.equal(value, untrained[name]) for name, value in whole.items())
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
 
 

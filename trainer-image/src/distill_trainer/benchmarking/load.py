@@ -77,7 +77,10 @@ async def offer(
     limits: Limits,
     tell: Tell,
 ) -> list[Answer]:
-    """Send each request at its arrival; return the answers in that order, once all are there."""
+    """Send each request at its arrival; return the answers in that order, once all are there.
+
+    arrivals: seconds after the first may be sent, rising, [requests]. tell: may raise to stop.
+    """
     connector = aiohttp.TCPConnector(limit=limits.concurrency)
     # Our own timeout counts from the arrival; the library's would count from the connection.
     whole = aiohttp.ClientTimeout(total=None)

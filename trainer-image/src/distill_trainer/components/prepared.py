@@ -133,9 +133,10 @@ def draws(
     margins: Callable[[NDArray[np.int64]], Numbers],
     by: str = balance.BY_MARGIN,
 ) -> tuple[NDArray[np.int64], dict[str, Any]]:
-    """Return the rows that are written, those drawn several times too, and what the card says.
+    """Return the rows that are written [written], and what the card says; some rows come again.
 
-    own: split of each row. margins: how easy the teacher finds some rows; by: in words.
+    own: split of each row. margins: of row numbers [rows], how easy the teacher finds them [rows];
+    by: in words.
     """
     if not context.task.spec.data.balance_by_difficulty:
         return np.arange(len(own)), {}
@@ -163,7 +164,10 @@ def write(
     text_splits: Sequence[str | None],
     arrays: Mapping[str, NDArray[Any]],
 ) -> None:
-    """Write texts and records, and arrays with a row for each record."""
+    """Write texts and records as Parquet, and arrays as NPY.
+
+    text_splits: of each text, None where no record has it. arrays: [records, …], by file name.
+    """
     ids = pa.array(range(len(data.texts)), pa.int32())
     texts = {"id": ids, "kind": data.kinds, "text": data.texts, "split": text_splits}
     records = {

@@ -41,7 +41,7 @@ def worst(
 ) -> Sequence[Mistake]:
     """List the queries on which the student lost most, at most limit of them.
 
-    values, rankings: of (student, teacher).
+    values: one measure of (student, teacher), each [queries]. rankings: of both likewise.
     """
     student, teacher = values
     lost = teacher - student

@@ -88,7 +88,7 @@ def _copies(records: int, wanted: int, *, seed: list[int]) -> NDArray[np.int64]:
 def rows(records: int, train: NDArray[np.int64], found: Balance) -> NDArray[np.int64]:
     """Return the rows to write: every record once in its order, then the further copies.
 
-    train: the rows that the balance is about.
+    train: the rows that the balance is about, [train]. Returns [records + copies].
     """
     again = np.repeat(train, found.copies - 1)
     return np.concatenate([np.arange(records), again])

@@ -36,7 +36,10 @@ def taken(kept: Kept, rows: NDArray[np.int64]) -> Kept:
 
 
 def cosines(embeddings: Embeddings, queries: Ids, documents: Ids) -> NDArray[np.float32]:
-    """Return the teacher's cosine of each pair, in parts so that little is held at once."""
+    """Return the teacher's cosine of each pair [pairs], in parts so that little is held at once.
+
+    embeddings: [texts, width]. queries, documents: text ids [pairs].
+    """
     parts = [
         np.einsum(
             "ij,ij->i",

@@ -20,9 +20,10 @@ def select_by(
     confidences: NDArray[np.float32],
     settings: Data,
 ) -> tuple[Kept, dict[str, int]]:
-    """Filter and divide by the teacher's scores of the records that have a query.
+    """Filter and divide the records that have a query; returns the kept, and why others went.
 
-    confidences: between 0 and 1, what filter.minTeacherConfidence is compared with.
+    scores: the teacher's, [records with a query]. confidences: alike, between 0 and 1, what
+    filter.minTeacherConfidence is compared with.
     """
     rows = np.flatnonzero(data.query_ids >= 0)
     queries, documents = data.query_ids[rows], data.document_ids[rows]

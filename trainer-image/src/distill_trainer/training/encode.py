@@ -111,6 +111,7 @@ def backward(
 ) -> None:
     """Add the gradient of loss(embeddings of texts) to the student's parameters.
 
+    loss: a scalar of embeddings [texts, width].
     max_rows None: one pass, the activations of all texts in memory at once. Otherwise by gradient
     caching (Gao et al. 2021, arXiv:2101.06983): each micro-batch of at most max_rows texts is
     embedded twice with the same dropout, and only one is in memory. Both give the same gradient,

@@ -89,7 +89,7 @@ class GeneratorCourse(TextCourse[Causal]):
         return packing.passes(text_course.lengths(taught), self.max_tokens, self.max_rows)
 
     def nll(self, taught: Sequence[Taught]) -> Tensor:
-        """Cross-entropy of answers in one forward pass, summed over each one's tokens."""
+        """Cross-entropy of answers in one forward pass, summed over tokens: [answers]."""
         return nll_by_row(self.writer, taught, bfloat16=self.bfloat16)
 
     def loss_of(
@@ -173,7 +173,7 @@ class GeneratorCourse(TextCourse[Causal]):
 
 @torch.no_grad()
 def nll_by_row(causal: Causal, taught: Sequence[Taught], *, bfloat16: bool = False) -> Tensor:
-    """Cross-entropy of answers in one forward pass, summed over each one's tokens: [answers]."""
+    """Cross-entropy of answers in one forward pass, summed over tokens: [answers]."""
     batch = sequences.pad(taught, causal.tokenizer.pad_token_id, causal.model.device)
     seen = causal_pass.look(causal, batch, Wanted(), bfloat16=bfloat16)
     per_token = text_course.nll(causal, seen.hidden, batch.labels, bfloat16=bfloat16)

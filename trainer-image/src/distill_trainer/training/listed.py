@@ -42,7 +42,7 @@ class Listed:
         ]
 
     def divided(self, scores: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Divide the scores of all pairs by list."""
+        """Divide the scores of all pairs [pairs] by list, each [documents of the list]."""
         return np.split(scores, np.cumsum([len(one) for one in self.documents])[:-1])
 
     def all_documents(self) -> Ids:
@@ -60,7 +60,7 @@ class Listed:
     def ranking(self, scores: Sequence[NDArray[np.float32]]) -> Ranking:
         """Order every list by scores, best first; ties go against what answers, which is first.
 
-        Shorter lists are filled up with -1 at the end.
+        scores: of each list, [its documents]. Shorter lists are filled up with -1 at the end.
         """
         every = self.all_documents()
         depth = max(map(len, self.documents))

@@ -17,7 +17,10 @@ def _shuffled(count: int, seed: int, epoch: int, stream: int) -> NDArray[np.int6
 
 
 def window(count: int, first: int, size: int, *, seed: int, stream: int = 0) -> NDArray[np.int64]:
-    """Positions first … first + size of an endless row of shuffled epochs of count items."""
+    """Return places first … first + size of an endless row of shuffled epochs of count items.
+
+    stream: rows of different streams of one seed are shuffled apart. Returns [size].
+    """
     positions = np.arange(first, first + size)
     epochs, inside = np.divmod(positions, count)
     return np.array(
@@ -35,6 +38,10 @@ def records(count: int, batch: int, step: int, *, seed: int) -> NDArray[np.int64
 
 
 def lone(count: int, records: int, batch: int, step: int, *, seed: int) -> NDArray[np.int64]:
-    """Choose the lone documents of a step, spread evenly: once each while the records come once."""
+    """Choose the lone documents of a step, as evenly spread as whole numbers allow.
+
+    count: lone documents there are. records: records that are taught; while each of them comes
+    once, so does each lone document. Returns places among the lone ones; the steps' counts differ.
+    """
     begin, end = (at * batch * count // records for at in (step, step + 1))
     return window(count, begin, end - begin, seed=seed, stream=LONE)

@@ -286,7 +286,11 @@ def _encoder(student: Ranker, prepared: Path, lesson: Lesson, setting: Setting) 
 
 
 def check(lesson: Lesson, train: pairs.Pairs, scores: NDArray[np.float32]) -> None:
-    """Refuse a recipe that the data cannot serve, and a teacher that teaches nothing."""
+    """Refuse a recipe that the data cannot serve, and a teacher that teaches nothing: BadInput.
+
+    scores: the teacher's of the training split's lists, [records, 1 + negatives], what answers
+    first.
+    """
     training = lesson.training
     if training.batch_size > len(train):
         raise BadInput(

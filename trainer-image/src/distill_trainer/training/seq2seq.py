@@ -70,7 +70,7 @@ class Seq2SeqCourse(TextCourse[Seq2Seq]):
         return self.parts(taught)
 
     def nll(self, taught: Sequence[Taught]) -> Tensor:
-        """Cross-entropy of texts in one forward pass, summed over each one's tokens."""
+        """Cross-entropy of texts in one forward pass, summed over tokens: [texts]."""
         batch = pad(taught, self.writer)
         with torch.no_grad():
             states = self._states(batch)

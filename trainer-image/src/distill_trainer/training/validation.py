@@ -37,7 +37,7 @@ class Validation:
 def sample(pairs: Pairs, documents: NDArray[np.int64], *, seed: int) -> Validation:
     """Choose at most MAX_QUERIES queries of a split, and MAX_DOCUMENTS documents around theirs.
 
-    documents: text ids of all documents. Depends on nothing but the arguments.
+    documents: text ids of all documents, [documents]. Depends on nothing but the arguments.
     """
     generator = np.random.Generator(np.random.PCG64([seed, len(pairs)]))
     answers = pairs.answers()

@@ -78,24 +78,36 @@ def _loss(model: CrossEncoder, lists: list[list[tuple[str, str]]]) -> Tensor:
 
 
 def make(into: Path, *, steps: int) -> None:
-    """Write the teacher's folder."""
+    """Write the teacher's folder, unless it is there.
+
+    It gets its name when it is whole: what an interruption left is made anew.
+    """
+    if into.exists():
+        return
     rows, _ = corpus.held_out(corpus.of_this_python())
-    with tempfile.TemporaryDirectory() as scratch:
-        body = fixtures.copy_teacher(Path(scratch) / "body")
-        for name in ("modules.json", "config_sentence_transformers.json"):
-            (body / name).unlink(missing_ok=True)
-        torch.manual_seed(0)  # of the new classifier
-        model = CrossEncoder(
-            str(body),
-            num_labels=1,
-            device="cpu",
-            local_files_only=True,
-            activation_fn=nn.Identity(),
-        )
-        model.max_seq_length = LENGTH
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=into.parent) as scratch:
+        model = untaught(Path(scratch) / "body")
         teach(model, training_records(rows), steps=steps)
-    model.eval()
-    model.save(str(into), create_model_card=False)
+        made = Path(scratch) / into.name
+        model.eval().save(str(made), create_model_card=False)
+        made.rename(into)
+
+
+def untaught(body: Path) -> CrossEncoder:
+    """Return a cross-encoder with the embedding model's layers and a classifier of random weights.
+
+    body: gets a copy of the embedding model.
+    """
+    fixtures.copy_teacher(body)
+    for name in ("modules.json", "config_sentence_transformers.json"):
+        (body / name).unlink(missing_ok=True)
+    torch.manual_seed(0)
+    model = CrossEncoder(
+        str(body), num_labels=1, device="cpu", local_files_only=True, activation_fn=nn.Identity()
+    )
+    model.max_seq_length = LENGTH
+    return model
 
 
 def main() -> None:

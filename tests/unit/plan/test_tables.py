@@ -11,7 +11,6 @@ from distill_api.status import (
     BenchmarkStatus,
     ChecklistItem,
     Percentiles,
-    ServedLoad,
     ServedTokens,
 )
 from distill_operator.plan import checklist, conditions, cost, diagram, revision, stages
@@ -217,14 +216,7 @@ def test_of_an_answer_that_is_written_the_first_token_counts():
     times = Percentiles(p50_milliseconds="40", p95_milliseconds="120", p99_milliseconds="140")
     tokens = ServedTokens(output_tokens=9, tokens_per_second="3", time_to_first_token=times)
     long = {f"p{share}_milliseconds": "4000" for share in (50, 95, 99)}
-    load = ServedLoad(
-        requests=1000,
-        failures=0,
-        requests_per_second="2",
-        peak_memory_bytes=9,
-        tokens=tokens,
-        **long,
-    )
+    load = jobs.a_load(requests_per_second="2", tokens=tokens, **long)
     told = BenchmarkStatus(requests_per_second="2.000", student=load)
     evaluation = jobs.an_evaluation().model_copy(update={"benchmark": told})
     items = checklist.updated([], replace(an_evidence(facts=FACTS), evaluation=evaluation))

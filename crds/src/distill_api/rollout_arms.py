@@ -1,7 +1,7 @@
 """The two arms of a rollout: what serves the teacher, what serves the student, and the artifact."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -37,6 +37,16 @@ Digest = Annotated[
         most=71,
     ),
 ]
+
+
+GRACE_SECONDS: Final = 60
+GRACE_SECONDS_OF_WRITING: Final = 120
+"""Of VLLM: an answer takes as long as it is long."""
+_GRACE: Final = (
+    "(has(self.podTemplate.terminationGracePeriodSeconds)"
+    " ? self.podTemplate.terminationGracePeriodSeconds"
+    f" : self.runtime == 'VLLM' ? {GRACE_SECONDS_OF_WRITING} : {GRACE_SECONDS})"
+)
 
 
 class JobReference(Model):
@@ -137,8 +147,9 @@ class ServingPodTemplate(Model):
         ),
     ] = []
     """More environment variables."""
-    termination_grace_period_seconds: Annotated[int, Field(ge=1, le=3600)] = 60
-    """Seconds that a pod has to finish its requests when it is taken away."""
+    termination_grace_period_seconds: Annotated[int, Field(ge=1, le=3600)] | None = None
+    """Seconds that a pod has to finish its requests when it is taken away: 60 by default, and 120
+    of VLLM, whose answers take longer."""
 
 
 class Readiness(Model):
@@ -185,9 +196,10 @@ class ServingDeployment(Model):
             at=".image",
         ),
         rule(
-            "self.drainSeconds < self.podTemplate.terminationGracePeriodSeconds",
-            "deployment.drainSeconds must be below podTemplate.terminationGracePeriodSeconds, or"
-            " requests in flight are cut off: lower the one or raise the other",
+            f"self.drainSeconds < {_GRACE}",
+            "deployment.drainSeconds must be below podTemplate.terminationGracePeriodSeconds (60 by"
+            " default, 120 of VLLM), or requests in flight are cut off: lower the one or raise the"
+            " other",
             at=".drainSeconds",
         ),
         rule(
@@ -245,6 +257,13 @@ class ServingDeployment(Model):
     ] = []
     """Adapters that VLLM serves beside the model, mounted as the model is. A rank above 16 needs
     `--max-lora-rank` in args."""
+
+    @property
+    def grace_seconds(self) -> int:
+        """Seconds from when a pod is taken away until it is killed."""
+        writes = self.runtime is Runtime.VLLM
+        given = self.pod_template.termination_grace_period_seconds
+        return given or (GRACE_SECONDS_OF_WRITING if writes else GRACE_SECONDS)
 
 
 class ExistingService(Model):

@@ -275,6 +275,13 @@ def test_vllm_goes_on_serving_before_it_is_told_to_stop():
     assert "lifecycle" not in writes(drainSeconds=0)["containers"][0]
 
 
+def test_a_long_answer_of_vllm_has_time_to_end_when_its_pod_goes():
+    spec = writes()
+    assert spec["terminationGracePeriodSeconds"] == 120
+    assert variables(spec)["DISTILL_SHUTDOWN_SECONDS"] == "95"
+    assert pod(student())["terminationGracePeriodSeconds"] == 60
+
+
 def test_a_users_variable_takes_the_place_of_the_runtimes_own():
     spec = writes(podTemplate={"env": [{"name": "USER", "value": "me"}]})
     names = [one["name"] for one in spec["containers"][0]["env"]]

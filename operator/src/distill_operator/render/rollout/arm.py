@@ -78,7 +78,9 @@ def _pod(order: ArmOrder) -> Manifest:
     ]
     if (size := _shared_memory(order)) is not None:
         volumes.append(pods.shared_memory(size)[0])
-    spec = pods.spec(order.deployment.pod_template, server, volumes)
+    spec = pods.spec(
+        order.deployment.pod_template, server, volumes, grace=order.deployment.grace_seconds
+    )
     secrets = dict.fromkeys(own.model.secret for own in mounted if own.model.secret is not None)
     if secrets:
         # An image volume is opened by the pod's pull secrets.

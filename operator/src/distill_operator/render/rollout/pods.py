@@ -21,13 +21,18 @@ DOCKER_DIR: Final = f"{wire.SECRETS_DIR}/pull"
 """Where the init container finds config.json, as Docker's own programs do."""
 
 
-def spec(template: ServingPodTemplate, container: Manifest, volumes: list[Manifest]) -> Manifest:
-    """Return the pod's spec with what the user may choose: nodes, tolerations, pull secrets."""
+def spec(
+    template: ServingPodTemplate, container: Manifest, volumes: list[Manifest], *, grace: int
+) -> Manifest:
+    """Return the pod's spec with what the user may choose: nodes, tolerations, pull secrets.
+
+    grace: seconds from when it is taken away until it is killed.
+    """
     found: Manifest = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": restricted.pod(),
-        "terminationGracePeriodSeconds": template.termination_grace_period_seconds,
+        "terminationGracePeriodSeconds": grace,
         "containers": [container],
         "volumes": [{"name": SCRATCH, "emptyDir": {}}, *volumes],
         "tolerations": [

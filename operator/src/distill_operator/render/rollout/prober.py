@@ -5,7 +5,7 @@ from typing import Final
 
 from distill_api import wire
 from distill_api.probing import Protocol
-from distill_api.rollout_arms import ServingPodTemplate
+from distill_api.rollout_arms import GRACE_SECONDS, ServingPodTemplate
 
 from distill_operator.render.order import Manifest
 from distill_operator.render.rollout import labels, pods
@@ -58,7 +58,8 @@ def _pod(order: ProberOrder) -> Manifest:
     }
     sources = list(_sources(order))
     container["volumeMounts"] = [*container["volumeMounts"], *(mount for _, mount in sources)]
-    return pods.spec(template, container, [volume for volume, _ in sources])
+    volumes = [volume for volume, _ in sources]
+    return pods.spec(template, container, volumes, grace=GRACE_SECONDS)
 
 
 def _arguments(order: ProberOrder) -> Iterator[str]:

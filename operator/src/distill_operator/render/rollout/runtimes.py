@@ -108,7 +108,7 @@ def _adapters(order: ArmOrder) -> list[str]:
 def _of_vllm(order: ArmOrder) -> dict[str, str]:
     """Return what vLLM and torch look for in their environment."""
     wanted = order.deployment
-    left = wanted.pod_template.termination_grace_period_seconds - wanted.drain_seconds
+    left = wanted.grace_seconds - wanted.drain_seconds
     digest = (order.model.reference or "").partition("@")[2]
     return {
         **NAMED_USER,
@@ -123,8 +123,7 @@ def _triton(order: ArmOrder) -> list[str]:
     The repository is in the artifact; beside it stands one that has the student under the name that
     clients ask for, as Triton calls models by their folders.
     """
-    left = order.deployment.pod_template.termination_grace_period_seconds
-    left -= order.deployment.drain_seconds
+    left = order.deployment.grace_seconds - order.deployment.drain_seconds
     return [
         "tritonserver",
         f"--model-repository={model_path(order)}/{triton.FOLDER}",

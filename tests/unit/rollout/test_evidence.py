@@ -39,6 +39,20 @@ def test_arms_are_told_apart_by_their_pods_and_not_by_the_model():
     assert (taken.requests.student, taken.requests.teacher) == (150, 1000)
 
 
+def test_a_probers_requests_are_in_a_latency_and_no_share_of_the_traffic():
+    """They are in both arms' histograms of vLLM, and would draw a share towards a half."""
+    taken = take(
+        Evidence(),
+        counts("s1", 124, arrived=124),
+        counts("s1", 503, metric="latency", arrived=124),
+        counts("t1", 385, arrived=385),
+        counts("t1", 764, metric="latency", arrived=385),
+        metrics=(METRICS["errors"], METRICS["latency"]),
+    )
+    assert taken.evidence.rates["latency"].student.all_requests == 503
+    assert (taken.requests.student, taken.requests.teacher) == (124, 385)
+
+
 def test_the_same_scrape_twice_counts_once():
     once = take(Evidence(), counts("s1", 100, 3))
     twice = take(once.evidence, counts("s1", 100, 3))

@@ -179,6 +179,22 @@ async def test_vllm_is_counted_by_its_api_without_health_checks() -> None:
     assert tallies(seen) == {("student", "errors"): (93, 3), ("student", "first-token"): (92, 7)}
 
 
+async def test_of_vllm_only_users_requests_have_arrived_though_a_probers_take_time_as_well() -> (
+    None
+):
+    probed = 'http_requests_total{handler="/invocations",method="POST",status="2xx"} 400.0'
+    page = f"{VLLM}{probed}\n".replace("} 92.0", "} 492.0")
+    slow = Metric(
+        name="first-token",
+        latency=Latency(signal=Signal.TIME_TO_FIRST_TOKEN, limit_milliseconds=250),
+    )
+    async with served(paged(page)) as url:
+        seen = await looked(a_target(url, runtime=Runtime.VLLM), metrics=(ERRORS, slow))
+
+    assert tallies(seen)["student", "first-token"] == (492, 407)
+    assert [one.arrived for one in seen.counts] == [93, 93]
+
+
 async def test_vllm_without_its_http_counters_is_counted_by_the_engine_without_aborts() -> None:
     page = "\n".join(line for line in VLLM.splitlines() if "http_requests" not in line)
     async with served(paged(page)) as url:

@@ -79,18 +79,33 @@ async def _counted(session: aiohttp.ClientSession, wanted: Wanted) -> ObservedMe
     pages = await (_stored(source, wanted) if source else _served(session, wanted.targets))
     counts: list[Counts] = []
     problems: dict[str, str] = {}
+    arrived = {target: _arrived(target, page) for target, page in pages.items()}
     for metric in wanted.metrics:
         if isinstance(metric.kind, Quality):
             continue
         found = await _tallies(metric, wanted, pages, source)
-        counts += (_counts(t, metric, a) for t, a in found.items() if isinstance(a, Tally))
+        # What a user's own query counts may be read where no page is.
+        own = {} if isinstance(metric.kind, Custom) else arrived
+        counts += (
+            _counts(t, metric, a, own.get(t)) for t, a in found.items() if isinstance(a, Tally)
+        )
         missing = _missing(found)
         if missing is not None:
             problems[metric.name] = missing
     return ObservedMetrics(counts=tuple(counts), problems=problems)
 
 
-def _counts(target: Target, metric: WantedMetric, tally: Tally) -> Counts:
+def _arrived(target: Target, page: Answer[Page]) -> int | None:
+    """Return the requests of users; None where the process does not tell."""
+    if isinstance(page, NotYet):
+        return None
+    try:
+        return READERS[target.runtime].errors(page).requests
+    except NotYet:
+        return None
+
+
+def _counts(target: Target, metric: WantedMetric, tally: Tally, arrived: int | None) -> Counts:
     return Counts(
         arm=target.arm,
         pod_uid=target.uid,
@@ -100,6 +115,7 @@ def _counts(target: Target, metric: WantedMetric, tally: Tally) -> Counts:
         events=tally.events,
         revision=target.revision,
         created=target.created,
+        arrived=arrived,
     )
 
 

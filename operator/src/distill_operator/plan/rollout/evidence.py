@@ -118,7 +118,8 @@ def _samples(counts: Iterable[Counts], arm: Arm, *, now: datetime) -> Iterable[S
         counters = found.setdefault((entry.pod_uid, entry.started), {})
         counters[_requests(entry.metric)] = entry.requests
         counters[_events(entry.metric)] = entry.events
-        counters[TOTAL] = max(counters.get(TOTAL, 0), entry.requests)
+        arrived = entry.requests if entry.arrived is None else entry.arrived
+        counters[TOTAL] = max(counters.get(TOTAL, 0), arrived)
     for (uid, started), counters in found.items():
         series = f"{uid}/{int(started.timestamp())}"
         yield Sample(series, started.timestamp(), now.timestamp(), counters)

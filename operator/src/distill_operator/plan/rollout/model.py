@@ -137,6 +137,9 @@ class Counts:
     revision: str | None = None
     created: datetime | None = None
     """Of the pod: one older than the rollout brings counts that are not ours."""
+    arrived: int | None = None
+    """Requests of users, where the process tells them apart: latencies may count a prober's, too.
+    None: those of the metric."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,13 @@ def test_small_splits_are_refused_with_what_was_dropped():
         )
     assert "100 for train, 4 for validation, 0 for test" in caught.value.sentence
     assert "Thrown away: 12 duplicates." in caught.value.sentence
+    assert "maxTokens" not in caught.value.sentence
+
+
+def test_answers_that_were_cut_off_are_told_with_what_lets_them_end():
+    counts = {"train": 5, "validation": 0, "test": 0}
+    with pytest.raises(BadInput, match=r"115 truncated at maxTokens. Raise .*maxTokens, or ask"):
+        sufficiency.check_splits(counts, {"truncated at maxTokens": 115})
 
 
 def test_spread_of_nothing_is_nothing():

@@ -1,8 +1,9 @@
 """What the label stages of all components with a generating teacher do alike."""
 
 import json
+import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,10 +20,12 @@ from distill_trainer.errors import BadInput
 from distill_trainer.labelling import asking
 from distill_trainer.labelling.asking import Shard
 from distill_trainer.teachers import answers
-from distill_trainer.teachers.answers import Ask, Generator
+from distill_trainer.teachers.answers import Answer, Ask, Generator
 from distill_trainer.workspace import Draft
 
 SETTINGS: Final = "label.json"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,21 @@ def _making(work: Work, each: int, teacher: Generator) -> Making[Shard]:
             for question in range(shard.start, shard.stop)
             for number in range(each)
         ]
-        return asking.encode(shard, teacher.answer(asked, tell), each)
+        found = teacher.answer(asked, tell)
+        _warn_of_flaws(found)
+        return asking.encode(shard, found, each)
 
     return Making(lambda path, shard: asking.is_whole(path, shard, each), content, each)
+
+
+def _warn_of_flaws(found: Sequence[Answer]) -> None:
+    """Say while the teacher works, not hours later, that most of it will be thrown away."""
+    flaws = Counter(one.flaw.value for one in found if one.flaw is not None)
+    if 2 * flaws.total() > len(found):
+        listed = ", ".join(f"{count} {flaw}" for flaw, count in flaws.most_common())
+        log.warning(
+            "most of %d answers cannot be learnt from: %s; see teacher.sampling", len(found), listed
+        )
 
 
 def tokenizer(teacher: Generator) -> dict[str, Any]:

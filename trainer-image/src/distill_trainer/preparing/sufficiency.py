@@ -12,6 +12,7 @@ from distill_api.sources import Data
 from distill_trainer.errors import BadInput
 from distill_trainer.preparing import filters, splits
 from distill_trainer.preparing.grouping import groups_of
+from distill_trainer.teachers.answers import Flaw
 
 MINIMUM: Final[Mapping[str, int]] = {"train": 10, "validation": 5, "test": 5}
 """Records that each split needs at least; fewer measure nothing."""
@@ -120,6 +121,8 @@ def check_splits(counts: Mapping[str, int], dropped: Mapping[str, int], groups: 
     least = ", ".join(f"{count} for {name}" for name, count in MINIMUM.items())
     gone = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
     lost = f" Thrown away: {gone}." if gone else ""
+    if dropped.get(Flaw.TRUNCATED):
+        lost += " Raise teacher.sampling.maxTokens, or ask for short answers in its systemPrompt."
     raise BadInput(
         Reason.BAD_DATA,
         f"Too few records are left: {have}; at least {least} are needed.{lost}{groups} Add"

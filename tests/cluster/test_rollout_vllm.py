@@ -10,14 +10,21 @@ import images
 import moving
 import openai
 import pytest
+import torch
 import writing
 from devcluster import Cluster
+from distill_trainer.students import causal
 from moving import HOSTNAME, NAME, Models, Scene
 from operators import Operator, eventually
+from peft import PeftModel
 from writing import Writers
 
 pytestmark = [pytest.mark.usefixtures("crd"), pytest.mark.slow]
 STEPS: Final = [{"weight": w, "minSoakSeconds": 3, "minRequests": 15} for w in (30, 100)]
+ADAPTER: Final = "sums"
+"""Name under which the teacher's adapter is served."""
+TOKENS: Final = 12
+SMALL_SERVER: Final = ("--enforce-eager", "--max-model-len", "512", "--max-num-seqs", "4")
 METRICS: Final = [
     {"name": "errors", "errors": {"fine": 0.01, "warn": 0.01, "limit": 0.3}},
     {
@@ -45,14 +52,21 @@ def models(writers: Writers) -> Models:
     return Models(writers.teacher, writers.student)
 
 
-def vllm(image: str, **more: Any) -> dict[str, Any]:
+def vllm(image: str, *arguments: str, **more: Any) -> dict[str, Any]:
     """Return an arm that fits beside another one on two processors."""
     env = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
     return {
         "deployment": {
             "runtime": "VLLM",
             "image": image,
-            "args": ["--enforce-eager", "--max-model-len", "512", "--max-num-seqs", "4"],
+            "args": [
+                "--enforce-eager",
+                "--max-model-len",
+                "512",
+                "--max-num-seqs",
+                "4",
+                *arguments,
+            ],
             "resources": {
                 "requests": {"cpu": "20m", "memory": "1Gi"},
                 "limits": {"memory": "5Gi"},
@@ -121,7 +135,12 @@ def test_a_quantised_generator_is_promoted_on_vllms_own_numbers(
     image = images.image(cluster, "vllm")
     scene.roll_out(
         component="Generator",
-        teacher=vllm(image, model={"uri": writers.teacher, "plainHttp": True}),
+        # In the adapter's own type, so that no rounding decides between two words.
+        teacher=vllm(
+            *(image, "--dtype", "float32"),
+            model={"uri": writers.teacher, "plainHttp": True},
+            loraAdapters=[{"name": ADAPTER, "model": {"uri": writers.adapter, "plainHttp": True}}],
+        ),
         student=vllm(image),
         schedule={"steps": STEPS, "minReadySeconds": 1, "crashLoopGraceSeconds": 600},
         metrics=METRICS,
@@ -144,6 +163,7 @@ def test_a_quantised_generator_is_promoted_on_vllms_own_numbers(
     for metric in ("errors", "first-token"):
         assert _counted(status, metric) >= 15, status["metrics"]
     assert scene.weights() == [1, 999]
+    _serves_an_adapter_of_a_job(scene, writers)
 
 
 def _counted(status: dict[str, Any], name: str) -> int:
@@ -151,3 +171,37 @@ def _counted(status: dict[str, Any], name: str) -> int:
     found = {metric["name"]: metric for metric in status.get("metrics", [])}
     counted: int = found.get(name, {}).get("student", {}).get("count", 0)
     return counted
+
+
+def _serves_an_adapter_of_a_job(scene: Scene, writers: Writers) -> None:
+    """Ask for the base and for its adapter: each answers as PyTorch computes it."""
+    address = scene.get("pod", scene.pod("teacher"))["status"]["podIP"]
+    client = openai.OpenAI(base_url=f"http://{address}:8000/v1", api_key="none", timeout=60)
+    assert {NAME, ADAPTER} <= {model.id for model in client.models.list()}
+    for question in ("What is 3 and 3?", "How is a kettle descaled?"):
+        expected = _computed(writers, question)
+        assert expected[NAME] != expected[ADAPTER], "the adapter changes nothing"
+        for name, answer in expected.items():
+            said = client.completions.create(
+                model=name, prompt=question, max_tokens=TOKENS, temperature=0
+            )
+            assert said.choices[0].text == answer, name
+
+
+def _computed(writers: Writers, question: str) -> dict[str, str]:
+    """Return what PyTorch writes after a question, by model: each time the likeliest token."""
+    base = causal.load(writers.folder / "teacher")
+    model, tokenizer = base.model, base.tokenizer
+    ids = tokenizer(question, return_tensors="pt")["input_ids"]
+
+    def written(of: torch.nn.Module) -> str:
+        tokens = of.generate(input_ids=ids, max_new_tokens=TOKENS, do_sample=False)
+        found: str = tokenizer.decode(tokens[0, ids.shape[1] :], skip_special_tokens=True)
+        return found
+
+    # The base first: PEFT puts its layers into the model.
+    own = written(model)
+    return {
+        NAME: own,
+        ADAPTER: written(PeftModel.from_pretrained(model, str(writers.folder / "adapter"))),
+    }

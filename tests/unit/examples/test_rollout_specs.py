@@ -26,7 +26,11 @@ def test_the_generators_limits_are_ones_that_vllm_counts_at():
         assert limit in VLLM_BUCKETS[signal]
 
 
-@pytest.mark.parametrize("path", [FOLDER / "generator.yaml"], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [FOLDER / "generator.yaml", FOLDER / "generator-demo.yaml"],
+    ids=lambda path: path.stem,
+)
 def test_an_example_is_a_rollout(path: Path):
     assert path in EXAMPLES
     assert spec(path).component == "Generator"

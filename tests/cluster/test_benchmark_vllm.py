@@ -13,7 +13,7 @@ from devcluster import Cluster
 from distill_trainer.publishing import pull
 from distill_trainer.students import causal
 from kubernetes import client
-from operators import Operator, eventually
+from operators import eventually
 from story import Story
 from trainer import write_jsonl
 
@@ -81,10 +81,8 @@ def measured(
 ) -> Iterator[Story]:
     folder = tmp_path_factory.mktemp("inputs")
     write_inputs(folder)
-    trainer, vllm = (images.image(cluster, name) for name in ("trainer", "vllm"))
-    log = folder / "operator.log"
-    operator = Operator(cluster.kubeconfig, shared_space, log, image=trainer, host=story.HOST)
-    with story.served(folder) as base, operator:
+    vllm = images.image(cluster, "vllm")
+    with story.running(cluster, shared_space, folder) as base:
         told = Story(api, shared_space, "measured")
         told.begin(spec(base, vllm, f"{cluster.registry}/{shared_space}/measured"))
         eventually(told.finished, "the job to end", within=END_SECONDS)

@@ -14,28 +14,17 @@ import logging
 import os
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-import yaml
 from distill_api.names import Stage
-from distill_api.wire import Report, Task
-from distill_trainer import __main__ as trainer
-from distill_trainer import context as contexts
-from distill_trainer.context import Places
+from distill_api.wire import Report
 from distill_trainer.errors import BadInput
-from distill_trainer.progress import Progress
 
+from examples import stages
 from examples.embedding import result
 
-STAGES = (
-    *(Stage.LABEL, Stage.PREPARE, Stage.TRAIN),
-    *(Stage.QUANTIZE, Stage.EVALUATE, Stage.PUBLISH),
-)
 MODULES = (
     *("bisect", "collections", "csv", "datetime", "functools", "heapq", "itertools", "json"),
     *("math", "os", "pathlib", "random", "shutil", "statistics", "string", "textwrap"),
@@ -109,41 +98,18 @@ def _convert(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def spec(folder: Path, teacher: Path) -> dict[str, Any]:
-    """Return the spec of job.yaml with this machine's places in it."""
-    found: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("job.yaml").read_text())["spec"]
-    found["teacher"]["model"]["uri"] = f"file://{teacher}"
-    found["data"]["source"]["uri"] = f"file://{folder}/questions.jsonl"
-    return found
-
-
-def run(folder: Path, wanted: dict[str, Any], threads: int = 2) -> dict[Stage, Report]:
-    """Run all stages in this process; what is complete already is not done again."""
-    places = Places(folder / "scratch", folder / "volumes", folder / "secrets")
-    (places.volumes / "models").mkdir(parents=True, exist_ok=True)
-    reports = {}
-    for stage in STAGES:
-        task = Task.model_validate(
-            {
-                "stage": stage,
-                "job": {"namespace": "default", "name": "smollm2-half", "uid": "demo"},
-                "spec": wanted,
-                "workspace": f"file://{folder}/workspace",
-                "threads": threads,
-            }
-        )
-        began = time.monotonic()
-        reports[stage] = trainer.RUN[stage](
-            contexts.build(task, places, Progress(), threading.Event())
-        )
-        taken = time.monotonic() - began
-        print(f"== {stage.value} {taken:.0f} s: {reports[stage].summary}", flush=True)
-    return reports
+def job(folder: Path) -> stages.Job:
+    """Return job.yaml with its teacher and its data below a folder."""
+    return stages.read(
+        Path(__file__).with_name("job.yaml"),
+        teacher=folder / "teacher",
+        data=folder / "questions.jsonl",
+    )
 
 
 def published(folder: Path) -> Path:
     """Return where the last stage published the student."""
-    return folder / "volumes" / "models" / "models"
+    return stages.published(folder) / "models"
 
 
 def conclude(folder: Path, reports: dict[Stage, Report]) -> None:
@@ -175,7 +141,7 @@ def main() -> None:
     write_teacher(folder / "teacher")
     write_questions(folder / "questions.jsonl", given.questions)
     try:
-        reports = run(folder, spec(folder, folder / "teacher"), given.threads)
+        reports = stages.run(job(folder), folder, threads=given.threads)
     except BadInput as refusal:
         sys.exit(f"{refusal}")
     conclude(folder, reports)

@@ -11,6 +11,7 @@ from distill_api.names import Stage
 from distill_trainer.students import causal
 from trainer import write_jsonl
 
+from examples import stages
 from examples.generator import demo, rollout
 
 
@@ -48,13 +49,14 @@ def test_the_example_runs_with_a_tiny_teacher(tmp_path: Path, capsys: pytest.Cap
     teacher = tiny_causal.taught(tiny_causal.model(), 90)
     causal.save(teacher, tmp_path / "teacher")
     write_jsonl(tmp_path / "questions.jsonl", tiny_causal.rows(90))
-    wanted = demo.spec(tmp_path, tmp_path / "teacher")
+    job = demo.job(tmp_path)
+    wanted = job["spec"]
     DistillationJobSpec.model_validate(wanted)
     wanted["student"]["fromTeacher"]["keepLayers"] = [0, 3]
     wanted["training"] |= {"epochs": 1, "checkpointSteps": 4}
     wanted["quantize"] |= {"groupSize": 16, "calibrationRecords": 8, "maxLoss": 1}
     wanted["evaluation"] = {"latencyRequests": 10, "throughputBatchSize": 4, "gates": []}
-    reports = demo.run(tmp_path, wanted, threads=1)
+    reports = stages.run(job, tmp_path, threads=1)
     assert reports[Stage.PUBLISH].artifact is not None
     measures = {score.measure for score in reports[Stage.EVALUATE].evaluation.scores}
     assert "Likelihood" in measures

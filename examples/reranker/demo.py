@@ -12,6 +12,8 @@ import os
 import sys
 from pathlib import Path
 
+from distill_trainer.errors import BadInput
+
 from examples import stages
 from examples.embedding import corpus, result
 from examples.reranker import teacher
@@ -48,7 +50,10 @@ def main() -> None:
     print(f"== teacher: {folder / 'teacher'}", flush=True)
     teacher.make(folder / "teacher", steps=given.steps)
     made = job(given.job, folder, given.records)
-    reports = stages.run(made, folder / given.job, threads=given.threads)
+    try:
+        reports = stages.run(made, folder / given.job, threads=given.threads)
+    except BadInput as refusal:
+        sys.exit(f"{refusal}")
     result.show(result.of(reports), items="pairs")
 
 

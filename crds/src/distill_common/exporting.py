@@ -118,8 +118,13 @@ def trace(
     signature: Signature,
     *,
     opset: int,
+    fold: bool = True,
 ) -> None:
-    """Write the graph of a module as it runs on some tensors, the inputs in their order."""
+    """Write the graph of a module as it runs on some tensors, the inputs in their order.
+
+    fold: write weights transposed where layers read them so, as quantisers want them. Without it
+    what two layers share is written once, and the runtime transposes when it loads.
+    """
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -130,6 +135,7 @@ def trace(
             output_names=list(signature.outputs),
             dynamic_axes={**signature.inputs, **signature.outputs},
             opset_version=opset,
+            do_constant_folding=fold,
             dynamo=False,
         )
         made = module(*tensors)

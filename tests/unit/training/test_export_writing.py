@@ -84,6 +84,14 @@ def test_a_decoder_s_graph_names_its_cache_and_leaves_its_axes_free(tmp_path: Pa
     assert isinstance(shapes["logits"][2], int)
 
 
+def test_weights_that_the_head_shares_are_stored_once(tmp_path: Path):
+    model = tiny_causal.model(layers=2, tie_word_embeddings=True)
+    causal_graph.export(model, tmp_path / graphs.FLOAT, opset=20)
+    stored = onnx.load(tmp_path / graphs.FLOAT).graph.initializer
+    tokens = model.model.config.vocab_size
+    assert [tuple(one.dims) for one in stored if tokens in one.dims] == [(tokens, 32)]
+
+
 def bart() -> Seq2Seq:
     known = tiny_transforms.tokenizer()
     config = BartConfig(

@@ -31,6 +31,15 @@ class Signature:
     outputs: Mapping[str, Axes]
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A module, what it is traced by, and how its graph is called."""
+
+    module: torch.nn.Module
+    tensors: tuple[torch.Tensor, ...]
+    signature: Signature
+
+
 class Pipeline(torch.nn.Module):
     """Body, pooling, linear layer and normalising of an embedding model; all of a reranker."""
 
@@ -80,7 +89,8 @@ def export(model: Loaded, sample: Features, target: Path, *, opset: int = OPSET)
     names = list(sample)
     tensors = tuple(torch.from_numpy(rows).to(model.device) for rows in sample.values())
     with _attention_written_out(model):
-        trace(Pipeline(model, names), tensors, target, signature(model, names), opset=opset)
+        part = Part(Pipeline(model, names), tensors, signature(model, names))
+        trace(part, target, opset=opset)
 
 
 def signature(model: Loaded, names: Sequence[str]) -> Signature:
@@ -111,25 +121,18 @@ def _attention_written_out(model: Loaded) -> Iterator[None]:
             body.set_attn_implementation(attention)
 
 
-def trace(
-    module: torch.nn.Module,
-    tensors: tuple[torch.Tensor, ...],
-    target: Path,
-    signature: Signature,
-    *,
-    opset: int,
-    fold: bool = True,
-) -> None:
+def trace(part: Part, target: Path, *, opset: int, fold: bool = True) -> None:
     """Write the graph of a module as it runs on some tensors, the inputs in their order.
 
     fold: write weights transposed where layers read them so, as quantisers want them. Without it
     what two layers share is written once, and the runtime transposes when it loads.
     """
+    signature = part.signature
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            module.eval(),
-            tensors,
+            part.module.eval(),
+            part.tensors,
             str(target),
             input_names=list(signature.inputs),
             output_names=list(signature.outputs),
@@ -138,7 +141,7 @@ def trace(
             do_constant_folding=fold,
             dynamo=False,
         )
-        made = module(*tensors)
+        made = part.module(*part.tensors)
     outputs = made if isinstance(made, tuple) else (made,)
     _state_sizes(target, signature, [tuple(one.shape) for one in outputs])
 

@@ -1,6 +1,7 @@
 """The export stage of encoders: one graph, held against the weights, published and served."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -146,12 +147,10 @@ def test_many_weights_are_put_beside_their_graph(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(files, "LIMIT", 1000)
     module, rows = Product(), torch.randn(3, 64)
     signature = exporting.Signature({"rows": {0: "batch"}}, {"product": {0: "batch"}})
+    part = exporting.Part(module, (rows,), signature)
     graph = tmp_path / "model.onnx"
 
-    def export(target: Path) -> None:
-        exporting.trace(module, (rows,), target, signature, opset=20)
-
-    files.write(export, graph)
+    files.write(partial(exporting.trace, part, opset=20), graph)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.onnx.data"]
     assert files.external(graph)
     assert files.size(graph) > 64 * 64 * 4 > graph.stat().st_size

@@ -1,12 +1,13 @@
 """The graph of a causal student: tokens and a cache in, logits and the longer cache out."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from distill_common import exporting, graphs
-from distill_common.exporting import Axes, Signature
+from distill_common.exporting import Axes, Part, Signature
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
@@ -59,14 +60,9 @@ def export(student: Causal, target: Path, *, opset: int) -> None:
     ids = torch.full((rows, new), student.ends[0])
     positions = torch.arange(cached, cached + new).expand(rows, -1)
     past = _read(student, rows, cached)
-    signature = _signature(len(past) // 2)
-    tensors = (ids, mask, positions, *past)
-
-    def trace(made: Path) -> None:
-        # Many heads share the word embeddings' weights, a fifth of a small model.
-        exporting.trace(module, tensors, made, signature, opset=opset, fold=False)
-
-    files.write(trace, target)
+    part = Part(module, (ids, mask, positions, *past), _signature(len(past) // 2))
+    # Many heads share the word embeddings' weights, a fifth of a small model.
+    files.write(partial(exporting.trace, part, opset=opset, fold=False), target)
 
 
 def _read(student: Causal, rows: int, length: int) -> list[Tensor]:

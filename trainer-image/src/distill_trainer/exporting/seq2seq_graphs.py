@@ -1,14 +1,13 @@
 """The graphs of an encoder-decoder: what reads, what writes first, what writes on by a cache."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from distill_common import exporting
-from distill_common.exporting import Axes, Signature
+from distill_common.exporting import Axes, Part, Signature
 from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
@@ -28,15 +27,6 @@ PARTS: Final = ("decoder.key", "decoder.value", "encoder.key", "encoder.value")
 TRACED: Final = (2, 5, 2)
 """Rows, read and written tokens of the trace: none is 1, as axes of that size would stay so."""
 READ: Final[Axes] = {0: "batch", 1: "read"}
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A module, what it is traced by, and how its graph is called."""
-
-    module: torch.nn.Module
-    tensors: tuple[Tensor, ...]
-    signature: Signature
 
 
 class Encoder(torch.nn.Module):
@@ -132,11 +122,7 @@ def export(student: Seq2Seq, folder: Path, *, opset: int) -> None:
         NEXT: Part(Next(student.model), (before[:, :1], mask, *past), _of_next(layers)),
     }
     for name, part in parts.items():
-        files.write(partial(_trace, part, opset), folder / name)
-
-
-def _trace(part: Part, opset: int, target: Path) -> None:
-    exporting.trace(part.module, part.tensors, target, part.signature, opset=opset)
+        files.write(partial(exporting.trace, part, opset=opset), folder / name)
 
 
 def _of_encoder() -> Signature:

@@ -76,7 +76,6 @@ def describe(registry: str, folder: Path, image: str, rows: list[dict[str, str]]
     spec["artifact"] = {"uri": uri, "digest": digest, "plainHttp": True}
     teacher = fixtures.push_folder(folder / "teacher", f"{registry}/teachers/smollm2-135m-instruct")
     spec["teacher"]["deployment"]["model"] = {"uri": teacher, "plainHttp": True}
-    del spec["student"]["deployment"]["model"]
     spec["prober"]["queries"] = {"uri": _push_rows(registry, rows), "plainHttp": True}
     return rollout
 

@@ -1,14 +1,18 @@
 """What the train stage does alike where the weights are to be rounded later."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
+from distill_api.sources import Prompts
 from distill_api.training import Quantize
 from distill_api.wire import Task
 from torch import nn
 from transformers import PreTrainedModel
 
 from distill_trainer.quantizing import fake, fake_graph, schemes
+from distill_trainer.students import token_ids
+from distill_trainer.students.rankers import Ranker
 
 GRAPH: Final = "W8A8"
 """What servers would call an INT8 graph."""
@@ -34,19 +38,23 @@ def finish(task: Task, model: PreTrainedModel) -> None:
         fake.finish(model)
 
 
-def prepare_encoder(task: Task, student: nn.Module) -> None:
-    """Let an encoder round in every pass as its graph will, where the spec asks."""
-    if _wanted(task) is not None:
-        fake_graph.prepare(student)
+def prepare_encoder(task: Task, student: nn.Module) -> Mapping[str, str]:
+    """Let an encoder round in every pass as its graph will, where the spec asks.
 
-
-def finish_encoder(task: Task, student: nn.Module) -> Mapping[str, str]:
-    """Give a trained encoder its plain layers back; returns facts of how it was trained."""
+    Returns facts of it.
+    """
     if _wanted(task) is None:
         return {}
-    count = fake_graph.layers(student)
-    fake_graph.finish(student)
-    return {"awareTraining": GRAPH, "awareLayers": str(count)}
+    fake_graph.prepare(student)
+    return {"awareTraining": GRAPH, "awareLayers": str(fake_graph.layers(student))}
+
+
+def save_encoder(task: Task, prompts: Prompts, student: Ranker, folder: Path) -> None:
+    """Write a trained encoder with plain layers, once it is sure that they rounded all along."""
+    if _wanted(task) is not None:
+        fake_graph.layers(student)
+        fake_graph.finish(student)
+    token_ids.save(prompts, student, folder)
 
 
 def _wanted(task: Task) -> Quantize | None:

@@ -16,7 +16,7 @@ from distill_trainer.components import adapted, aware, trained
 from distill_trainer.components.trained import Opened, Work
 from distill_trainer.context import Context
 from distill_trainer.sources import fetching
-from distill_trainer.students import head, make, token_ids
+from distill_trainer.students import head, make
 from distill_trainer.teachers import opening
 from distill_trainer.training import courses, pairs, validation
 from distill_trainer.training.courses import Lesson
@@ -34,7 +34,7 @@ def _work(context: Context, opened: Opened) -> Work[SentenceTransformer]:
     task, prepared = context.task, opened.prepared
     student = _student(context, prepared, fresh=not opened.store.steps())
     tuner = adapted.adapt(task, student[0].auto_model)
-    aware.prepare_encoder(task, student)
+    rounded = aware.prepare_encoder(task, student)
     course = courses.gather(
         student, prepared.path, _lesson(task), device=opened.device, cache=opened.tokens
     )
@@ -44,11 +44,8 @@ def _work(context: Context, opened: Opened) -> Work[SentenceTransformer]:
         tuner=tuner,
         fresh=lambda: _student(context, prepared, fresh=False),
         score=course.score_of,
-        save=partial(token_ids.save, prompts(task)),
-        facts=lambda _: {
-            "validationMeasure": validation.MEASURE,
-            **aware.finish_encoder(task, student),
-        },
+        save=partial(aware.save_encoder, task, prompts(task)),
+        facts=lambda _: {"validationMeasure": validation.MEASURE, **rounded},
         measure="validation nDCG@10",
     )
 

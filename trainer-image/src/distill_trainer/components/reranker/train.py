@@ -14,7 +14,7 @@ from distill_trainer.components.trained import Opened, Work
 from distill_trainer.context import Context
 from distill_trainer.errors import BadInput
 from distill_trainer.sources import fetching
-from distill_trainer.students import make, rankers, token_ids
+from distill_trainer.students import make, rankers
 from distill_trainer.students.rankers import Ranker
 from distill_trainer.teachers import opening
 from distill_trainer.training import reranking
@@ -34,7 +34,7 @@ def _work(context: Context, opened: Opened) -> Work[Ranker]:
     task, prepared = context.task, opened.prepared
     student = _student(context, prepared)
     tuner = adapted.adapt(task, student[0].auto_model, head=True)
-    aware.prepare_encoder(task, student)
+    rounded = aware.prepare_encoder(task, student)
     setting = Setting(opened.device, opened.tokens)
     course = reranking.gather(student, prepared.path, _lesson(task), setting)
     return Work(
@@ -43,11 +43,8 @@ def _work(context: Context, opened: Opened) -> Work[Ranker]:
         tuner=tuner,
         fresh=lambda: _student(context, prepared),
         score=course.score_of,
-        save=partial(token_ids.save, prompts(task)),
-        facts=lambda standing: {
-            **_facts(task, standing),
-            **aware.finish_encoder(task, student),
-        },
+        save=partial(aware.save_encoder, task, prompts(task)),
+        facts=lambda standing: {**_facts(task, standing), **rounded},
         measure="validation nDCG@10",
         helpers="scale.safetensors",
     )

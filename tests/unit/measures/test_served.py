@@ -7,6 +7,7 @@ import pytest
 from distill_api.outcome import Benchmark, Evaluation
 from distill_trainer.measures import gates, served
 from distill_trainer.measures.bootstrap import Retention
+from distill_trainer.measures.gates import Verdict
 from distill_trainer.measures.served import Load, Served, Tokens
 
 KEPT = {"nDCG@10": Retention(0.95, 0.93, 0.97)}
@@ -15,6 +16,11 @@ TEACHER = Load((0.2,) * 100, 0, span=5.0, memory=600 * 2**20, late=0.001)
 
 def asked(**limits: Any) -> Benchmark:
     return Benchmark.model_validate({"requestsPerSecond": 20, "requests": 100, **limits})
+
+
+def judged(benchmark: Benchmark, *loads: Load) -> Verdict:
+    """Judge a student that keeps enough by its load, the teacher's beside it."""
+    return gates.judge(Evaluation(gates=[]), KEPT, 1.0, Served(benchmark, *loads))
 
 
 def a_load(slow: int = 0, failures: int = 0) -> Load:
@@ -84,7 +90,7 @@ TOKENS = [
 def test_tokens_have_gates_of_their_own(
     why: str, limits: dict[str, float], load: Load, expected: str
 ):
-    found = gates.judge(Evaluation(gates=[]), KEPT, 1.0, Served(writes(**limits), load, TEACHER))
+    found = judged(writes(**limits), load, TEACHER)
     assert found.verdict == expected
 
 
@@ -93,7 +99,7 @@ def test_a_missed_gate_of_tokens_names_rate_and_numbers():
         "maxP95TimeToFirstTokenMilliseconds": 40,
         "maxP95TimePerOutputTokenMilliseconds": 30,
     }
-    found = gates.judge(Evaluation(gates=[]), KEPT, 1.0, Served(writes(**limits), a_writer()))
+    found = judged(writes(**limits), a_writer())
     assert found.explanation == (
         "Missed: served P95 of the time to the first token at 20 requests a second 50.0 ms (at most"
         " 40 ms asked). Held: served P95 of the time per output token at 20 requests a second"
@@ -104,7 +110,7 @@ def test_a_missed_gate_of_tokens_names_rate_and_numbers():
 
 def test_failures_are_told_with_the_words_of_the_first():
     load = replace(a_load(failures=6), why="HTTP 400: The prompt is too long")
-    found = gates.judge(Evaluation(gates=[]), KEPT, 1.0, Served(asked(), load))
+    found = judged(asked(), load)
     assert found.explanation.startswith(
         "Missed: 6 of 100 requests failed at 20 requests a second (at most 0.50% asked; the first:"
         " HTTP 400: The prompt is too long)."
@@ -127,15 +133,13 @@ CASES = [
 def test_a_gate_is_judged_by_the_students_server(
     why: str, limits: dict[str, float], load: Load, expected: str
 ):
-    found = gates.judge(Evaluation(gates=[]), KEPT, 1.0, Served(asked(**limits), load, TEACHER))
+    found = judged(asked(**limits), load, TEACHER)
     assert found.verdict == expected
 
 
 def test_failures_that_are_allowed_still_miss_a_limit_of_latency():
     limits = {"maxFailures": 1.0, "maxP95Milliseconds": 150}
-    found = gates.judge(
-        Evaluation(gates=[]), KEPT, 1.0, Served(asked(**limits), a_load(failures=6))
-    )
+    found = judged(asked(**limits), a_load(failures=6))
     assert found.verdict == "Missed"
 
 

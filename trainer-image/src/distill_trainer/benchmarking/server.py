@@ -131,7 +131,7 @@ def _wait(
     process: "subprocess.Popen[bytes]", url: str, log: Path, check: Callable[[], None]
 ) -> None:
     ends = time.monotonic() + START_SECONDS
-    while not _ready(url):
+    while not ready(f"{url}/readyz"):
         check()
         if process.poll() is not None:
             raise NotServed(f"it ended with status {process.returncode}: {_words(log)}")
@@ -140,9 +140,10 @@ def _wait(
         time.sleep(LOOK_SECONDS)
 
 
-def _ready(url: str) -> bool:
+def ready(url: str) -> bool:
+    """Tell whether a server says at this address that it takes requests."""
     try:
-        return httpx.get(f"{url}/readyz", timeout=5, trust_env=False).is_success
+        return httpx.get(url, timeout=5, trust_env=False).is_success
     except httpx.HTTPError:
         return False
 

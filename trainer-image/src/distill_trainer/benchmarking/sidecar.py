@@ -15,7 +15,7 @@ from distill_api.names import Reason
 from distill_api.outcome import Vllm
 
 from distill_trainer.benchmarking import last_words
-from distill_trainer.benchmarking.server import NAME, NotServed
+from distill_trainer.benchmarking.server import NAME, NotServed, ready
 from distill_trainer.errors import TryAgain
 
 LAUNCHER: Final = f"http://127.0.0.1:{wire.VLLM_LAUNCHER_PORT}"
@@ -97,7 +97,7 @@ def running(plan: Plan, check: Callable[[], None], *, launcher: str, url: str) -
 
 def _wait(plan: Plan, url: str, launcher: str, check: Callable[[], None]) -> None:
     ends = time.monotonic() + plan.asked.start_seconds
-    while not _ready(url):
+    while not ready(f"{url}/health"):
         check()
         told = _state(launcher)
         if told is None:
@@ -113,13 +113,6 @@ def _wait(plan: Plan, url: str, launcher: str, check: Callable[[], None]) -> Non
 def _how(told: Mapping[str, Any]) -> str:
     code, words = told["ended"], last_words.of_vllm(told["log"])
     return f"signal {-code}: {words}" if code < 0 else f"status {code}: {words}"
-
-
-def _ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", timeout=5, trust_env=False).is_success
-    except httpx.HTTPError:
-        return False
 
 
 def _state(launcher: str) -> Mapping[str, Any] | None:

@@ -15,8 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from distill_api.data import Splits
 from distill_api.recipe import GeneratorRecipe, QueryTransformTask
-from distill_api.sources import FromTeacher, Sampling, Splits
+from distill_api.student import FromTeacher
+from distill_api.teacher import Sampling
 from distill_api.training import Training
 from distill_trainer.measures.lifting import Bench
 from distill_trainer.preparing import splits

@@ -16,7 +16,7 @@ import answers
 import torch
 from answers import Lesson
 from distill_api.recipe import GeneratorRecipe
-from distill_api.sources import FromTeacher
+from distill_api.student import FromTeacher
 from distill_api.training import Quantize, Training
 from distill_trainer.quantizing import compared, compressing, fake, schemes
 from distill_trainer.quantizing.compared import Likeness

@@ -52,7 +52,7 @@ def measure(rounds: int) -> dict[str, list[FirstPod]]:
 
 def _time(cluster: Cluster, pods: client.CoreV1Api, wanted: Manifest, selector: str) -> FirstPod:
     """Apply an object, wait until its first pod runs, and delete it again."""
-    with _applied(cluster, wanted) as began:
+    with _applied(cluster, wanted, selector) as began:
         created = 0.0
         events = watch.Watch().stream(
             pods.list_namespaced_pod,
@@ -72,14 +72,19 @@ def _time(cluster: Cluster, pods: client.CoreV1Api, wanted: Manifest, selector: 
 
 
 @contextmanager
-def _applied(cluster: Cluster, wanted: Manifest) -> Iterator[float]:
-    """Give the time at which `kubectl apply` returned; delete the object afterwards."""
+def _applied(cluster: Cluster, wanted: Manifest, selector: str) -> Iterator[float]:
+    """Give the time at which `kubectl apply` returned; delete the object and its pod afterwards.
+
+    A pod that is still being ended has the processors that the next one waits for.
+    """
     kind, name = wanted["kind"], wanted["metadata"]["name"]
     cluster.kubectl("apply", "-f", "-", stdin=manifest(wanted))
     try:
         yield time.monotonic()
     finally:
         cluster.kubectl("-n", NAMESPACE, "delete", kind, name, "--wait")
+        ended = ("--for=delete", f"--timeout={LIMIT_SECONDS}s")
+        cluster.kubectl("-n", NAMESPACE, "wait", "pod", "-l", selector, *ended)
 
 
 def _plain_job(name: str) -> Manifest:

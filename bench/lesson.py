@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from distill_api.sources import Splits
+from distill_api.data import Splits
 from distill_trainer.preparing import splits
 
 from examples.embedding import corpus, fixtures

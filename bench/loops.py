@@ -15,7 +15,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 from distill_api.recipe import EmbeddingRecipe
-from distill_api.sources import Prompts, Student
+from distill_api.student import Student
+from distill_api.teacher import Prompts
 from distill_api.training import Training
 from distill_trainer.students import make
 from distill_trainer.training import courses, loop, order, pairs

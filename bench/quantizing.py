@@ -10,7 +10,7 @@ import loops
 import numpy as np
 import torch
 from distill_api.outcome import Corpus
-from distill_api.sources import Prompts
+from distill_api.teacher import Prompts
 from distill_common import exporting
 from distill_trainer.components.embedding.quantize import Embedding, few
 from distill_trainer.measures import quality, speed

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from distill_api.outcome import Corpus
 from distill_api.recipe import EmbeddingRecipe, GeneratorRecipe, RerankerRecipe
-from distill_api.sources import Prompts, Student
+from distill_api.student import Student
+from distill_api.teacher import Prompts
 from distill_api.training import Training
 from distill_common import wording
 from distill_trainer.measures import contest, lifting, quality, retrieval

@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 from devcluster import Cluster, gateways, traffic
 from devcluster.images import loading
-from distill_api.sources import Sampling
+from distill_api.teacher import Sampling
 from distill_common import asking
 
 from examples.embedding import corpus, fixtures, install

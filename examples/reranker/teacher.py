@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from distill_api.sources import Splits
+from distill_api.data import Splits
 from distill_trainer.labelling import candidates
 from distill_trainer.labelling.corpus import Corpus
 from distill_trainer.losses import reranking

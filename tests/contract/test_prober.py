@@ -14,11 +14,11 @@ from typing import Final
 import aiohttp
 import httpx
 import pytest
+from distill_api.data import DataSource
 from distill_api.probing import Protocol
 from distill_api.rollout_metrics import Metric as WantedMetric
 from distill_api.rollout_metrics import OnRegression, Quality
 from distill_api.rollout_policies import Prober
-from distill_api.sources import DataSource
 from distill_operator.effects.rollout import scrape
 from distill_operator.effects.rollout.prober import Probe
 from distill_operator.plan.rollout import evidence

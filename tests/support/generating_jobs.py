@@ -9,8 +9,8 @@ from typing import Any, Final
 from distill_api.names import Stage
 from distill_api.wire import Report, Task
 from distill_trainer import context as contexts
-from distill_trainer.__main__ import RUN
 from distill_trainer.context import Places
+from distill_trainer.process import RUN
 from distill_trainer.progress import Number, Progress
 
 STAGES: Final = (Stage.LABEL, Stage.PREPARE, Stage.TRAIN, Stage.EVALUATE, Stage.PUBLISH)

@@ -13,8 +13,8 @@ import tiny_rankers
 from distill_api.names import Stage
 from distill_api.wire import Report, Task
 from distill_trainer import context as contexts
-from distill_trainer.__main__ import RUN
 from distill_trainer.context import Context, Places
+from distill_trainer.process import RUN
 from distill_trainer.progress import Number, Progress
 from distill_trainer.students import causal
 from safetensors.numpy import load_file

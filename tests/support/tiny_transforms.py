@@ -9,7 +9,7 @@ import numpy as np
 import tiny_causal
 import torch
 from distill_api.recipe import QueryTransformRecipe
-from distill_api.sources import Sampling
+from distill_api.teacher import Sampling
 from distill_api.training import Training
 from distill_trainer.students import causal, seq2seq
 from distill_trainer.students.causal import Causal

@@ -9,7 +9,7 @@ from typing import Any
 import tiny_models
 import tiny_rankers
 from distill_api.exports import TritonRepository
-from distill_api.sources import Prompts
+from distill_api.teacher import Prompts
 from distill_common import exporting, graphs
 from distill_trainer.quantizing import int8
 from distill_trainer.students import token_ids

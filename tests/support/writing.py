@@ -12,7 +12,8 @@ from typing import Final
 import torch
 import yaml
 from distill_api.names import Stage
-from distill_api.sources import FromTeacher, Sampling
+from distill_api.student import FromTeacher
+from distill_api.teacher import Sampling
 from distill_api.training import Quantize
 from distill_trainer.quantizing import compressing
 from distill_trainer.students import causal, chat_ids

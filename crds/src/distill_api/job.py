@@ -14,13 +14,16 @@ from distill_api.base import (
     rule,
     rules,
 )
+from distill_api.data import Data
 from distill_api.exports import Export
 from distill_api.job_rules import fixed
 from distill_api.outcome import Evaluation, Prices
 from distill_api.pods import GpuResource, ImageReference, Labels, PullPolicy, Resources, Toleration
 from distill_api.recipe import Component, Recipe
-from distill_api.sources import Data, SecretRef, Student, Teacher
+from distill_api.sources import SecretRef
+from distill_api.student import Student
 from distill_api.targets import ObjectStoreUri, Target
+from distill_api.teacher import Teacher
 from distill_api.training import Quantize, Sweep, Training
 
 

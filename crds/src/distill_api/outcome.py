@@ -18,7 +18,7 @@ from distill_api.base import (
     text,
 )
 from distill_api.pods import EnvironmentVariable, ImageReference, Resources
-from distill_api.sources import Endpoint
+from distill_api.teacher import Endpoint
 
 
 class Measure(StrEnum):

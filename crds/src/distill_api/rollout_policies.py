@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from pydantic import Field, JsonValue
 
 from distill_api.base import Model, rule, text
+from distill_api.data import Columns, DataSource
 from distill_api.pods import ImageReference, ResourceList, Resources
 from distill_api.rollout_schedule import Seconds
-from distill_api.sources import Columns, DataSource
 
 
 class Prometheus(Model):

@@ -6,7 +6,7 @@ Shared by who trains and measures a generator and who compares it with its teach
 import re
 from typing import Final
 
-from distill_api.sources import Sampling
+from distill_api.teacher import Sampling
 
 INSTRUCTION: Final = "Answer the question based on the context."
 THINK: Final = (

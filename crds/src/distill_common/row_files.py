@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from distill_api.sources import Columns
+from distill_api.data import Columns
 
 from distill_common.problems import Place, Problem, no_column
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from distill_api.sources import Columns, DataFormat
+from distill_api.data import Columns, DataFormat
 
 from distill_common import dataset_folders, row_files
 from distill_common.problems import BadRows, Place, Problem, Problems, nearest, no_column

@@ -13,7 +13,8 @@ import tiny_models
 from distill_api.names import Reason, Stage
 from distill_api.wire import Report
 from distill_trainer.benchmarking import asking, run, server
-from distill_trainer.benchmarking.server import NotServed, Plan, Server
+from distill_trainer.benchmarking.server import Plan, Server
+from distill_trainer.benchmarking.serving import NotServed
 from distill_trainer.errors import BadInput
 from distill_trainer.measures.contest import Pair
 from distill_trainer.report.material import Folders

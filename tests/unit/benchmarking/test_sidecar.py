@@ -13,7 +13,7 @@ import httpx
 import pytest
 from distill_api.outcome import Vllm
 from distill_trainer.benchmarking import server, sidecar, vllm_launcher
-from distill_trainer.benchmarking.server import NotServed
+from distill_trainer.benchmarking.serving import NotServed
 from distill_trainer.benchmarking.sidecar import Plan
 from distill_trainer.errors import TryAgain
 from operators import eventually, free_port

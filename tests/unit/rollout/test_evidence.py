@@ -179,6 +179,16 @@ def test_a_metric_that_is_not_measured_has_no_verdict_and_keeps_its_evidence():
     assert kept.rates["errors"].student.all_requests == 1000
 
 
+def test_pairs_are_forecast_at_the_pace_at_which_they_come():
+    taken = evidence.Taken(scored(Evidence(), pairs(20)), measured=frozenset({"quality"}))
+    for watched, pace in ((40.0, 0.5), (0.0, None)):
+        told, _ = evidence.judge(taken, POLICIES, read=True, per_second=None, watched=watched)
+        forecast = {metric.name: finding for metric, finding in told}["quality"].forecast
+        assert forecast is not None
+        assert forecast.seconds == (forecast.requests / pace if pace else None)
+        assert not forecast.stalled
+
+
 def test_history_and_record_stay_small():
     world = a_world().to_step(2)
     for number in range(15):

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 import pytest
+from distill_api.data import DataSource
 from distill_api.rollout_policies import Action, Prober
-from distill_api.sources import DataSource
 from distill_operator.plan.rollout.model import Arm, Child, ObservedMetrics, PairedScores
 from distill_operator.plan.rollout.phases import Phase
 from distill_operator.plan.rollout.wanted import Wanted

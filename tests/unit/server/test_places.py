@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from distill_api import wire
-from distill_api.sources import DataSource
+from distill_api.data import DataSource
 from distill_server.prober import sources
 
 

@@ -186,6 +186,10 @@ def test_a_share(share: float, written: str):
     assert words.percent(share) == written
 
 
-def test_a_forecast_without_traffic():
-    told = words.forecast(Forecast(48))
-    assert told == "needs about 48 more student requests (none arrive at present)"
+@pytest.mark.parametrize(
+    ("per_second", "when"),
+    [(0.8, ", 60 s at 0.8 a second"), (0, " (none arrive at present)"), (None, "")],
+)
+def test_a_forecast_says_when_if_that_is_known(per_second: float | None, when: str):
+    told = words.forecast(Forecast.at(48, per_second))
+    assert told == f"needs about 48 more student requests{when}"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from distill_api.names import Reason
-from distill_trainer.__main__ import RUN
 from distill_trainer.errors import BadInput
+from distill_trainer.process import RUN
 from trainer import SPEC, a_context, a_task
 
 GOOD = 200

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from distill_api.sources import Endpoint, Sampling
+from distill_api.teacher import Endpoint, Sampling
 from distill_trainer.errors import BadInput
 from distill_trainer.teachers import answers
 from distill_trainer.teachers.answers import Flaw

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from distill_api.sources import Columns, DataFormat
+from distill_api.data import Columns, DataFormat
 from distill_trainer.errors import BadInput
 from distill_trainer.sources import records
 from distill_trainer.sources.records import Record

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from distill_api.names import Reason
-from distill_api.sources import Endpoint
+from distill_api.teacher import Endpoint
 from distill_trainer.errors import BadInput, TryAgain
 from distill_trainer.teachers import endpoint as endpoints
 from distill_trainer.teachers.endpoint import Budget, EndpointTeacher, Pacer

@@ -1,6 +1,8 @@
 """The process as the pod sees it: task in, report out, exit status."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +11,8 @@ from typing import Any
 import pytest
 from distill_api.names import Exit, Reason, Stage
 from distill_api.wire import Report, Task
-from distill_trainer import __main__ as entry
-from distill_trainer.__main__ import RUN
+from distill_trainer import process as entry
+from distill_trainer.process import RUN
 from trainer import a_context, a_task, a_trained_student, some_rows, write_jsonl
 
 
@@ -40,6 +42,27 @@ def run(folder: Path, task: Task | dict[str, Any]) -> tuple[int, Report, str]:
     return done.returncode, report_of(folder), done.stdout
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: process namespaces are made by it")
+def test_process_1_hears_sigterm_while_libraries_are_still_being_loaded(tmp_path: Path):
+    data = write_jsonl(tmp_path / "data.jsonl", some_rows(200))
+    task = a_task(tmp_path, data={"source": {"uri": f"file://{data}"}})
+    # -X importtime tells when the handler is in place and the rest is not.
+    command = [sys.executable, "-X", "importtime", "-m", "distill_trainer"]
+    namespace = ["unshare", "--pid", "--fork", "--kill-child"]
+    whole = [*namespace, *command, *arguments(tmp_path, task)]
+    with subprocess.Popen(whole, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as pod:
+        assert pod.stderr is not None
+        for mark in ("| distill_trainer.stopping", "pydantic"):
+            assert any(mark in line for line in pod.stderr)
+        children = Path(f"/proc/{pod.pid}/task/{pod.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGTERM)
+        pod.communicate(timeout=1500)
+    failure = report_of(tmp_path).failure
+    assert pod.returncode == Exit.TRY_AGAIN
+    assert failure is not None
+    assert failure.reason is Reason.EVICTED
+
+
 def test_every_stage_has_its_function():
     assert set(RUN) == set(Stage)
 
@@ -59,7 +82,7 @@ def test_bad_input_is_told_without_loading_torch(tmp_path: Path):
     data = write_jsonl(tmp_path / "data.jsonl", some_rows(3))
     task = a_task(tmp_path, data={"source": {"uri": f"file://{data}"}})
     program = (
-        "import sys; from distill_trainer.__main__ import main; main(sys.argv[1:]);"
+        "import sys; from distill_trainer.process import main; main(sys.argv[1:]);"
         " sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from distill_api.sources import Data, Filter, HardNegatives, Splits
+from distill_api.data import Data, Filter, HardNegatives, Splits
 from distill_trainer.errors import BadInput
 from distill_trainer.preparing import card, filters, grouping, near, negatives, splits, sufficiency
 from distill_trainer.preparing.filters import Candidates

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from distill_api.data import Columns, DataFormat
 from distill_api.names import Reason
-from distill_api.sources import Columns, DataFormat
 from distill_trainer.errors import BadInput
 from distill_trainer.sources import records
 from distill_trainer.sources.records import Record

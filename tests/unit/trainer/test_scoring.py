@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from distill_api.names import Reason, Stage
-from distill_api.sources import Endpoint, Prompts
+from distill_api.teacher import Endpoint, Prompts
 from distill_trainer.components.reranker import label, prepare
 from distill_trainer.context import Context
 from distill_trainer.errors import BadInput, TryAgain

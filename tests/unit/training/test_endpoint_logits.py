@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 import tiny_causal
 from distill_api.names import Stage
-from distill_api.sources import FromTeacher, Sampling
+from distill_api.student import FromTeacher
+from distill_api.teacher import Sampling
 from distill_trainer.errors import BadInput
 from distill_trainer.labelling import asking
 from distill_trainer.students import causal

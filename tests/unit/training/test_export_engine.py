@@ -12,9 +12,9 @@ import onnxruntime
 import pytest
 from distill_api.names import Exit, Reason, Stage
 from distill_common import graphs
-from distill_trainer.__main__ import main
 from distill_trainer.errors import BadInput
 from distill_trainer.exporting import engine_inputs, engine_program
+from distill_trainer.process import main
 from distill_trainer.stages import hand_over
 from stage_jobs import Job
 

@@ -8,7 +8,7 @@ import pytest
 import tiny_causal
 import torch
 from distill_api.recipe import Divergence
-from distill_api.sources import FromTeacher
+from distill_api.student import FromTeacher
 from distill_trainer.errors import BadInput
 from distill_trainer.students import causal
 from distill_trainer.students.causal import Causal

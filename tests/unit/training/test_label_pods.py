@@ -11,9 +11,9 @@ import tiny_models
 from distill_api.names import Stage
 from distill_api.wire import Report, Task
 from distill_trainer import context as contexts
-from distill_trainer.__main__ import RUN
 from distill_trainer.context import Places
 from distill_trainer.labelling import asking, claims, shards
+from distill_trainer.process import RUN
 from distill_trainer.storage import Folder
 from stage_jobs import Job, Told, generating_job, ranking_job
 

@@ -17,7 +17,8 @@ import tiny_models
 import torch
 from distill_api.names import Reason
 from distill_api.recipe import EmbeddingRecipe
-from distill_api.sources import Prompts, Student
+from distill_api.student import Student
+from distill_api.teacher import Prompts
 from distill_api.training import Optimizer, Schedule, Training
 from distill_trainer.errors import BadInput, TryAgain
 from distill_trainer.students import make

@@ -12,7 +12,7 @@ import pytest
 import tiny_causal
 import torch
 from distill_api.recipe import GeneratorRecipe
-from distill_api.sources import Sampling
+from distill_api.teacher import Sampling
 from distill_trainer.distributed.world import ALONE, World
 from distill_trainer.errors import BadInput, TryAgain
 from distill_trainer.training import gathering, loop, onpolicy, order

@@ -9,7 +9,8 @@ import tiny_rankers
 import torch
 from distill_api.names import Reason, Stage
 from distill_api.recipe import RerankerRecipe
-from distill_api.sources import Prompts, Student
+from distill_api.student import Student
+from distill_api.teacher import Prompts
 from distill_api.training import Training
 from distill_trainer.errors import BadInput
 from distill_trainer.students import rankers, scorers

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import tiny_rankers
+from distill_api.data import Splits
 from distill_api.job import DistillationJobSpec
 from distill_api.names import Stage
-from distill_api.sources import Splits
 from distill_server.models import loading
 from distill_trainer.preparing import splits
 

@@ -8,7 +8,8 @@ import pytest
 import tiny_transforms as tiny
 import torch
 from distill_api.recipe import Divergence, QueryTransformRecipe
-from distill_api.sources import FromTeacher, Sampling
+from distill_api.student import FromTeacher
+from distill_api.teacher import Sampling
 from distill_api.training import Training
 from distill_trainer.errors import BadInput
 from distill_trainer.losses import logits

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
-from distill_api.sources import FromTeacher, Prompts, Student
+from distill_api.student import FromTeacher, Student
+from distill_api.teacher import Prompts
 from distill_trainer.errors import BadInput
 from distill_trainer.students import from_teacher, head, make, slicing
 from sentence_transformers import SentenceTransformer

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import tiny_models
 import tiny_rankers
-from distill_api.sources import Prompts
+from distill_api.teacher import Prompts
 from distill_api.token_ids import TOKEN_IDS_FILE, TextKind, TokenIds
 from distill_server.models import loading
 from distill_server.models.tokenizing import Tokenizer

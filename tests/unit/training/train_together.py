@@ -23,7 +23,8 @@ import tiny_models
 import tiny_transforms
 import torch
 from distill_api.recipe import GeneratorRecipe, QueryTransformRecipe, RerankerRecipe
-from distill_api.sources import Prompts, Student
+from distill_api.student import Student
+from distill_api.teacher import Prompts
 from distill_api.training import Lora, Training
 from distill_api.training import Strategy as Name
 from distill_trainer.distributed import strategies, world

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from distill_api.sources import Endpoint, EndpointProtocol, Prompts
+from distill_api.teacher import Endpoint, EndpointProtocol, Prompts
 from distill_trainer.errors import BadInput
 from distill_trainer.teachers.endpoint import Budget, Server
 from distill_trainer.teachers.open_inference import OpenInferenceScorer, OpenInferenceTeacher

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from distill_api.data import DataSource
 from distill_api.job import DistillationJobSpec
 from distill_api.names import Stage
-from distill_api.sources import DataSource, StoredModel
+from distill_api.sources import StoredModel
 
 type Source = StoredModel | DataSource
 

@@ -246,4 +246,4 @@ def _forecast(
     known = [more for more in told if more is not None]
     if not known:
         return None
-    return Forecast(min(known), min(known) / per_second if per_second else None)
+    return Forecast.at(min(known), per_second)

@@ -224,7 +224,7 @@ def _forecast(
     rate = (seen.all_failures + imagined * current.indifferent) / (seen.all_requests + imagined)
     expected = sprt.expected_requests(current, rate, found=evidence.llr)
     more = max(1, math.ceil(expected * effect_of(state, rule)))
-    return Forecast(more, more / per_second if per_second else None)
+    return Forecast.at(more, per_second)
 
 
 def _exhausted(state: State, rule: Rule, effect: float) -> bool:

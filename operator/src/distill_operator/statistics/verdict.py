@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import reduce
+from typing import Self
 
 from distill_operator.statistics.confidence import Interval
 
@@ -81,6 +82,14 @@ class Forecast:
 
     requests: int
     seconds: float | None = None
+    stalled: bool = False
+    """None arrive at present."""
+
+    @classmethod
+    def at(cls, requests: int, per_second: float | None) -> Self:
+        """Forecast at a rate: None where none is known yet, 0 where none arrive."""
+        seconds = requests / per_second if per_second else None
+        return cls(requests, seconds, stalled=per_second == 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ def forecast(told: Forecast, unit: str = "student requests") -> str:
     """Say how long a decision still takes: "needs about 1,400 more student requests, 47 min"."""
     more = f"needs about {_rounded(told.requests):,} more {unit}"
     if told.seconds is None:
-        return f"{more} (none arrive at present)"
+        return f"{more} (none arrive at present)" if told.stalled else more
     return f"{more}, {duration(told.seconds)} at {_rate(told.requests / told.seconds)}"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from distill_api.rollout_policies import Generation
-from distill_api.sources import Sampling
+from distill_api.teacher import Sampling
 from distill_common import asking
 from distill_common.rows import BadRows, Question
 

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Final, Literal, Self
 
+from distill_api.data import Columns, DataSource
 from distill_api.outcome import Measure
 from distill_api.probing import Protocol
 from distill_api.rollout_policies import Generation
-from distill_api.sources import Columns, DataSource
 from distill_common import measures, wording
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict

@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 
 from distill_api import wire
+from distill_api.data import DataSource
 from distill_api.rollout_policies import Generation
-from distill_api.sources import DataSource
 from distill_common import artifacts, registry, rows, volumes
 from distill_common.archives import BadArchive
 from distill_common.registry import Client, RegistryError

@@ -17,7 +17,7 @@ import tiny_causal
 import tiny_models
 from aiohttp import web
 from distill_api.rollout_arms import Runtime
-from distill_api.sources import Prompts
+from distill_api.teacher import Prompts
 from distill_api.token_ids import TOKEN_IDS_FILE
 from distill_operator.effects.rollout import tokens
 from distill_operator.effects.rollout.scrape import Target

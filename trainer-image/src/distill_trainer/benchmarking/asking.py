@@ -7,7 +7,7 @@ from typing import Any
 from distill_api.wire import Task
 
 from distill_trainer.benchmarking.load import Request
-from distill_trainer.benchmarking.server import NAME
+from distill_trainer.benchmarking.serving import NAME
 from distill_trainer.teachers.answers import Ask
 
 

@@ -20,7 +20,7 @@ from distill_common import graphs
 
 from distill_trainer.benchmarking import arrivals, for_vllm, load, server, sidecar
 from distill_trainer.benchmarking.load import Answer, Request
-from distill_trainer.benchmarking.server import NotServed, Serving
+from distill_trainer.benchmarking.serving import NotServed, Serving
 from distill_trainer.components import evaluated
 from distill_trainer.components.trained import STUDENT
 from distill_trainer.context import Context

@@ -5,44 +5,18 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
-
-import httpx
+from typing import Final
 
 from distill_trainer.benchmarking import last_words
+from distill_trainer.benchmarking.serving import NAME, State, until_ready
 
-NAME: Final = "model"
-"""Name of the model in requests."""
 START_SECONDS: Final = 900.0
 """Longest time until a model is loaded, exported and verified."""
 STOP_SECONDS: Final = 20.0
-LOOK_SECONDS: Final = 0.1
-
-
-class NotServed(Exception):
-    """The server does not serve this model; the sentence has its own last words."""
-
-
-class Serving(Protocol):
-    """A server that takes requests, wherever it runs."""
-
-    @property
-    def url(self) -> str:
-        """Where it is asked."""
-        ...
-
-    def peak_memory(self) -> int:
-        """Return its largest resident memory so far, in bytes; raises NotServed if it has ended."""
-        ...
-
-    def cpu_seconds(self) -> float:
-        """Return the processor time that the meter of this container does not see."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +43,7 @@ class Server:
 
         Raises NotServed where it has ended: what the load killed has not borne it.
         """
-        if (code := self.process.poll()) is not None:
-            how = f"signal {-code}" if code < 0 else f"status {code}"
-            raise NotServed(f"it ended under the load with {how}: {_words(self.log)}")
+        _state(self.process, self.log).refuse_the_end("it ended under the load")
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         line = next(one for one in status.splitlines() if one.startswith("VmHWM:"))
         return 1024 * int(line.split()[1])
@@ -95,7 +67,7 @@ def running(plan: Plan, check: Callable[[], None]) -> Iterator[Server]:
         )
     try:
         url = f"http://127.0.0.1:{port}"
-        _wait(process, url, log, check)
+        until_ready("it", f"{url}/readyz", START_SECONDS, lambda: _state(process, log), check)
         yield Server(url, process, log)
     finally:
         _stop(process)
@@ -127,31 +99,10 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def _wait(
-    process: "subprocess.Popen[bytes]", url: str, log: Path, check: Callable[[], None]
-) -> None:
-    ends = time.monotonic() + START_SECONDS
-    while not ready(f"{url}/readyz"):
-        check()
-        if process.poll() is not None:
-            raise NotServed(f"it ended with status {process.returncode}: {_words(log)}")
-        if time.monotonic() > ends:
-            raise NotServed(f"it was not ready within {START_SECONDS:g} s: {_words(log)}")
-        time.sleep(LOOK_SECONDS)
-
-
-def ready(url: str) -> bool:
-    """Tell whether a server says at this address that it takes requests."""
-    try:
-        return httpx.get(url, timeout=5, trust_env=False).is_success
-    except httpx.HTTPError:
-        return False
-
-
-def _words(log: Path) -> str:
-    """Return why the server stopped, by the last line of its log."""
-    text = log.read_text(encoding="utf-8", errors="replace")
-    return last_words.of_ours(text.strip().splitlines())
+def _state(process: "subprocess.Popen[bytes]", log: Path) -> State:
+    """Return how it is, and the last line of its log."""
+    code, text = process.poll(), log.read_text(encoding="utf-8", errors="replace")
+    return State(code, last_words.of_ours(text.strip().splitlines()))
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

@@ -15,7 +15,13 @@ from distill_api.names import Reason
 from distill_api.outcome import Vllm
 
 from distill_trainer.benchmarking import last_words
-from distill_trainer.benchmarking.server import NAME, NotServed, ready
+from distill_trainer.benchmarking.serving import (
+    LOOK_SECONDS,
+    NAME,
+    NotServed,
+    State,
+    until_ready,
+)
 from distill_trainer.errors import TryAgain
 
 LAUNCHER: Final = f"http://127.0.0.1:{wire.VLLM_LAUNCHER_PORT}"
@@ -24,7 +30,6 @@ LAUNCHER_SECONDS: Final = 120.0
 """Until the other container has its launcher running, after a restart too."""
 ASK_SECONDS: Final = 60.0
 """Of one request to the launcher, which waits until what ran has ended."""
-LOOK_SECONDS: Final = 0.5
 RESTARTED: Final = (
     "its container was ended and started anew, as happens to one that needs more memory than"
     " evaluation.benchmark.vllm.resources.limits.memory: raise that"
@@ -71,11 +76,8 @@ class Sidecar:
         return float(self._told()["cpuSeconds"])
 
     def _told(self) -> Mapping[str, Any]:
-        told = _state(self.launcher)
-        if told is None:
-            raise NotServed(f"it ended under the load: {RESTARTED}")
-        if told["ended"] is not None:
-            raise NotServed(f"it ended under the load with {_how(told)}")
+        told = _told(self.launcher)
+        _state(told).refuse_the_end("it ended under the load")
         return told
 
 
@@ -88,38 +90,25 @@ def running(plan: Plan, check: Callable[[], None], *, launcher: str, url: str) -
     """
     _call(launcher, "PUT", plan.arguments(url), check=check)
     try:
-        _wait(plan, url, launcher, check)
+        seconds = plan.asked.start_seconds
+        until_ready("vLLM", f"{url}/health", seconds, lambda: _state(_told(launcher)), check)
         yield Sidecar(url, launcher)
     finally:
         with suppress(httpx.HTTPError):
             httpx.delete(launcher, timeout=ASK_SECONDS, trust_env=False)
 
 
-def _wait(plan: Plan, url: str, launcher: str, check: Callable[[], None]) -> None:
-    ends = time.monotonic() + plan.asked.start_seconds
-    while not ready(f"{url}/health"):
-        check()
-        told = _state(launcher)
-        if told is None:
-            raise NotServed(RESTARTED)
-        if told["ended"] is not None:
-            raise NotServed(f"vLLM ended with {_how(told)}")
-        if time.monotonic() > ends:
-            words = last_words.of_vllm(told["log"])
-            raise NotServed(f"vLLM was not ready within {plan.asked.start_seconds} s: {words}")
-        time.sleep(LOOK_SECONDS)
-
-
-def _how(told: Mapping[str, Any]) -> str:
-    code, words = told["ended"], last_words.of_vllm(told["log"])
-    return f"signal {-code}: {words}" if code < 0 else f"status {code}: {words}"
-
-
-def _state(launcher: str) -> Mapping[str, Any] | None:
-    """Return how the server is; None where the launcher knows of none."""
+def _told(launcher: str) -> Mapping[str, Any]:
+    """Return what the launcher tells of the server; raises NotServed where it knows of none."""
     answer = _call(launcher, "GET")
+    if answer.status_code == HTTPStatus.NOT_FOUND:
+        raise NotServed(RESTARTED)
     found: dict[str, Any] = answer.json()
-    return None if answer.status_code == HTTPStatus.NOT_FOUND else found
+    return found
+
+
+def _state(told: Mapping[str, Any]) -> State:
+    return State(told["ended"], last_words.of_vllm(told["log"]))
 
 
 def _call(

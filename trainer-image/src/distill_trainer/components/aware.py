@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from distill_api.sources import Prompts
+from distill_api.teacher import Prompts
 from distill_api.training import Quantize
 from distill_api.wire import Task
 from torch import nn

@@ -37,7 +37,6 @@ class Judged:
     """What a component measured; its files are in the draft already."""
 
     status: EvaluationStatus
-    speedup: float
     facts: Mapping[str, str]
     tokens: int
     """That the teacher was sent."""
@@ -67,12 +66,18 @@ def run(context: Context, judge: Callable[[Context, Path, Folders], Judged]) -> 
         stage=Stage.EVALUATE,
         outcome="Done",
         fingerprint=fingerprint,
-        summary=f"{status.verdict}. {status.explanation} Speed-up {found.speedup:.2f}."[:400],
+        summary=f"{status.verdict}. {status.explanation} Speed-up {float(status.speedup):.2f}."[
+            :400
+        ],
         evaluation=status,
         usage=_usage(context, found, time.monotonic() - began),
         facts=found.facts,
     )
     return draft.commit(report, inputs=trained.inputs)
+
+
+def _summary(status: EvaluationStatus) -> str:
+    return f"{status.verdict}. {status.explanation} Speed-up {float(status.speedup):.2f}."
 
 
 def _usage(context: Context, found: Judged, seconds: float) -> Usage:

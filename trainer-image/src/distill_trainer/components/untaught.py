@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from distill_api.sources import FromTeacher
+from distill_api.student import FromTeacher
 
 from distill_trainer.context import Context
 from distill_trainer.sources import fetching

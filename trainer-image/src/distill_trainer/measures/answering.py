@@ -93,7 +93,7 @@ def status(match: Match, evaluation: Evaluation) -> EvaluationStatus:
         scores=[_score(match, name, kept) for name, kept in match.retentions.items() if kept],
         student=telling.speed(match.timings.student),
         teacher=telling.speed(match.timings.teacher),
-        speedup=f"{match.speedup:.3f}",
+        speedup=telling.speedup(match.speedup),
         student_parameters=match.parameters.student,
         teacher_parameters=match.parameters.teacher,
         queries=len(match.asked),

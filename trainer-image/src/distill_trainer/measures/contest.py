@@ -90,7 +90,7 @@ def status(contest: Contest, evaluation: Evaluation) -> EvaluationStatus:
         scores=[_score(contest, name, kept) for name, kept in found if kept is not None],
         student=telling.speed(contest.timings.student),
         teacher=telling.speed(contest.timings.teacher),
-        speedup=f"{contest.speedup:.3f}",
+        speedup=telling.speedup(contest.speedup),
         student_parameters=contest.parameters.student,
         teacher_parameters=contest.parameters.teacher,
         queries=len(contest.bench.queries),

@@ -6,7 +6,7 @@ from typing import Literal
 
 from distill_api.outcome import Evaluation, Gate, Measure
 
-from distill_trainer.measures import served
+from distill_trainer.measures import served, telling
 from distill_trainer.measures.bootstrap import Retention
 from distill_trainer.measures.served import Served
 
@@ -41,7 +41,10 @@ def judge(
     outcomes = [_gate(gate, retentions.get(gate.measure.value)) for gate in gates(evaluation)]
     if evaluation.min_speedup is not None:
         held = speedup >= evaluation.min_speedup
-        told = f"speed-up {speedup:.2f} (at least {evaluation.min_speedup:g} was asked)"
+        times = telling.beside(
+            speedup, evaluation.min_speedup, kept=telling.SPEEDUP_DECIMALS, decimals=2
+        )
+        told = f"speed-up {times} (at least {evaluation.min_speedup:g} was asked)"
         outcomes.append((held, told))
     if load is not None:
         outcomes += served.outcomes(load)
@@ -58,8 +61,11 @@ def judge(
 def _gate(gate: Gate, found: Retention | None) -> tuple[bool, str]:
     if found is None:
         return False, f"{gate.measure.value} cannot be judged, as the teacher itself scores 0"
+    kept, least = telling.RETENTION_DECIMALS, gate.min_retention
+    share = telling.beside(found.value, least, kept=kept, decimals=1, form="%")
+    interval = f"{telling.percent(found.low)} to {telling.percent(found.high)}"
     told = (
-        f"{gate.measure.value} keeps {found.value:.1%} of the teacher's"
-        f" (interval {found.low:.1%} to {found.high:.1%}, at least {gate.min_retention:.1%} asked)"
+        f"{gate.measure.value} keeps {share} of the teacher's"
+        f" (interval {interval}, at least {least:.1%} asked)"
     )
-    return found.value >= gate.min_retention, told
+    return found.value >= least, told

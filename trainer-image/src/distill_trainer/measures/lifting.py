@@ -137,7 +137,7 @@ def status(match: Match, evaluation: Evaluation) -> EvaluationStatus:
         scores=_scores(match),
         student=telling.speed(match.timings.student, 2),
         teacher=telling.speed(match.timings.teacher, 2),
-        speedup=f"{match.speedup:.3f}",
+        speedup=telling.speedup(match.speedup),
         student_parameters=match.parameters.student,
         teacher_parameters=match.parameters.teacher,
         queries=len(match.bench.queries),

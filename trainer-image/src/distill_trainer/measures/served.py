@@ -7,6 +7,8 @@ import numpy as np
 from distill_api.outcome import Benchmark, Vllm
 from distill_api.status import BenchmarkStatus, Percentiles, ServedLoad, ServedTokens
 
+from distill_trainer.measures import telling
+
 MEBIBYTE = 2**20
 
 
@@ -151,4 +153,5 @@ def _of_tokens(asked: Vllm, found: Tokens, rate: str) -> list[tuple[bool, str]]:
 
 
 def _at_most(value: float, most: float, what: str, unit: str) -> tuple[bool, str]:
-    return value <= most, f"{what} {value:.1f} {unit} (at most {most:g} {unit} asked)"
+    told = telling.beside(value, most, kept=telling.MILLISECONDS_DECIMALS, decimals=1)
+    return value <= most, f"{what} {told} {unit} (at most {most:g} {unit} asked)"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from distill_api.sources import Filter
+from distill_api.data import Filter
 from numpy.typing import NDArray
 
 DUPLICATE: Final = "duplicates"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from distill_api.sources import HardNegatives
+from distill_api.data import HardNegatives
 from numpy.typing import NDArray
 
 CHUNK: Final = 512

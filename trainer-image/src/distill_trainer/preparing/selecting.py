@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from distill_api.sources import Data
+from distill_api.data import Data
 from numpy.typing import NDArray
 
 from distill_trainer.labelling.corpus import normal

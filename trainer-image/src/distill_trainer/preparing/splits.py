@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from distill_api.sources import Splits
+from distill_api.data import Splits
 
 from distill_trainer.preparing.near import loose
 

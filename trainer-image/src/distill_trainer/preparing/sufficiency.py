@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from distill_api.data import Data
 from distill_api.names import Reason
-from distill_api.sources import Data
 
 from distill_trainer.errors import BadInput
 from distill_trainer.preparing import filters, splits

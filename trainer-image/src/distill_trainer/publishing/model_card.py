@@ -7,8 +7,8 @@ from typing import Any
 import jinja2
 import yaml
 from distill_api.recipe import Component
-from distill_api.sources import StudentArchitecture
 from distill_api.status import EvaluationStatus, Lineage
+from distill_api.student import StudentArchitecture
 from distill_api.wire import Task
 
 TEMPLATE = "model_card.md.j2"

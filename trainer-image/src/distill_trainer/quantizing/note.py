@@ -11,6 +11,7 @@ from distill_api.training import QuantizationMethod, Quantize
 from distill_common import graphs
 
 from distill_trainer.errors import BadInput
+from distill_trainer.measures import telling
 
 LOSSES: Final[Mapping[QuantizationMethod, float]] = {
     QuantizationMethod.INT8: 0.02,
@@ -19,6 +20,8 @@ LOSSES: Final[Mapping[QuantizationMethod, float]] = {
     QuantizationMethod.AWQ: 0.05,
 }
 """The guide's column "Quality Loss": the share that each method may lose by default."""
+LOSS_DECIMALS: Final = 6
+"""That files and status keep."""
 SHOWN: Final = 6
 """Layers that a sentence names."""
 
@@ -65,7 +68,7 @@ class Smaller:
             "compression": f"{self.compression:.3f}",
             "quality": f"{self.after:.6f}",
             "floatQuality": f"{self.before:.6f}",
-            "qualityLoss": f"{self.loss:.6f}",
+            "qualityLoss": f"{self.loss:.{LOSS_DECIMALS}f}",
             "layersQuantized": str(self.layers),
             "layersLeft": str(len(self.left)),
             **self.own_facts(),
@@ -105,7 +108,7 @@ class Smaller:
     def content(self) -> dict[str, Any]:
         """Return what quantization.json has."""
         return {_camel(name): value for name, value in asdict(self).items()} | {
-            "loss": round(self.loss, 6),
+            "loss": round(self.loss, LOSS_DECIMALS),
             "compression": round(self.compression, 3),
             "compressionOfTeacher": round(self.compression_of_teacher, 3),
             "split": "validation",
@@ -175,10 +178,11 @@ def check(note: Smaller, wanted: Quantize) -> None:
     """Hold the gate; BadInput with the numbers where it is missed, or a layer stayed float."""
     most = LOSSES[wanted.method] if wanted.max_loss is None else wanted.max_loss
     numbers = f"{note.measure} {note.before:.4f} of the float student, {note.after:.4f} quantised"
+    loss = telling.beside(note.loss, most, kept=LOSS_DECIMALS, decimals=2, form="%")
     if not note.loss <= most:
         raise BadInput(
             Reason.QUALITY_GATE_FAILED,
-            f"Quantising by {note.method} loses {note.loss:.2%} of the student's quality on the"
+            f"Quantising by {note.method} loses {loss} of the student's quality on the"
             f" validation split, and at most {most:.2%} is allowed ({numbers};"
             f" {note.doubts()}): raise quantize.maxLoss, train longer, or publish the float"
             " student",

@@ -7,7 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
-from distill_api.sources import DataSource, ModelSource, StoredModel
+from distill_api.data import DataSource
+from distill_api.sources import ModelSource, StoredModel
 
 from distill_trainer import fingerprints
 from distill_trainer.context import Context

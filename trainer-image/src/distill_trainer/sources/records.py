@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from distill_api.data import Columns, DataFormat
 from distill_api.names import Reason
-from distill_api.sources import Columns, DataFormat
 from distill_common import rows
 from distill_common.rows import Question, Record, Search
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import torch
 from distill_api.names import Reason
-from distill_api.sources import FromTeacher
+from distill_api.student import FromTeacher
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from distill_api.names import Reason
-from distill_api.sources import FromTeacher
+from distill_api.student import FromTeacher
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling

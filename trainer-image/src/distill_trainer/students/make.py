@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from distill_api.names import Reason
-from distill_api.sources import Prompts, Student
+from distill_api.student import Student
+from distill_api.teacher import Prompts
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 

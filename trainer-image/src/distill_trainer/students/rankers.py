@@ -6,7 +6,8 @@ from tempfile import TemporaryDirectory
 
 import torch
 from distill_api.names import Reason
-from distill_api.sources import FromTeacher, Prompts, Student, StudentArchitecture
+from distill_api.student import FromTeacher, Student, StudentArchitecture
+from distill_api.teacher import Prompts
 from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Dense, Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from distill_api.sources import Prompts, StudentArchitecture
+from distill_api.student import StudentArchitecture
+from distill_api.teacher import Prompts
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder, MultiVectorEncoder
 

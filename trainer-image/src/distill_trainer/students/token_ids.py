@@ -7,7 +7,7 @@ and loading it elsewhere changes (template, special tokens, prompts, where texts
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from distill_api.sources import Prompts
+from distill_api.teacher import Prompts
 from distill_api.token_ids import TOKEN_IDS_FILE, Sample, TextKind, TokenIds
 from sentence_transformers import CrossEncoder
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 import numpy as np
-from distill_api.sources import Sampling
+from distill_api.teacher import Sampling
 from numpy.typing import NDArray
 
 from distill_trainer.texts import conversation

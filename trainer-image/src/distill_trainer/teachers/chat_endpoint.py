@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import httpx
-from distill_api.sources import Endpoint, Sampling
+from distill_api.teacher import Endpoint, Sampling
 
 from distill_trainer.teachers import answers, numbered
 from distill_trainer.teachers.answers import Answer, Ask, Flaw, Tell

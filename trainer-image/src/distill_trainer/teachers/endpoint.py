@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import tenacity
 from distill_api.names import Reason
-from distill_api.sources import Endpoint
+from distill_api.teacher import Endpoint
 
 from distill_trainer.errors import BadInput, TryAgain, last_line
 from distill_trainer.teachers import Embedded, Tell

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distill_api.sources import Endpoint, Sampling, TeacherEndpoint
+from distill_api.teacher import Endpoint, Sampling, TeacherEndpoint
 
 from distill_trainer.context import Context
 from distill_trainer.sources import fetching

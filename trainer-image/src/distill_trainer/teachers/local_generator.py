@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
-from distill_api.sources import Sampling
+from distill_api.teacher import Sampling
 from torch import Tensor
 from transformers import (
     GenerationConfig,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from distill_api.sources import Sampling
+from distill_api.teacher import Sampling
 from torch import Tensor
 from transformers import GenerationConfig
 

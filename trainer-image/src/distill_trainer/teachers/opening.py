@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from distill_api.data import DataSource
 from distill_api.names import Reason, Stage
-from distill_api.sources import DataSource, Endpoint, EndpointProtocol, ModelSource
+from distill_api.sources import ModelSource
+from distill_api.teacher import Endpoint, EndpointProtocol
 
 from distill_trainer.context import Context
 from distill_trainer.errors import BadInput

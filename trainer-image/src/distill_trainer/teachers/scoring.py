@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 from distill_api.names import Reason
-from distill_api.sources import Endpoint, EndpointProtocol, ModelSource, Prompts
+from distill_api.sources import ModelSource
+from distill_api.teacher import Endpoint, EndpointProtocol, Prompts
 from numpy.typing import NDArray
 
 from distill_trainer.context import Context

@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any, Final
 
-from distill_api.sources import Sampling
+from distill_api.teacher import Sampling
 from distill_common.asking import INSTRUCTION, THINK, Message, chat, divide
 
 __all__ = ["INSTRUCTION", "PLAIN", "THINK", "Message", "Sampling", "chat", "divide", "end_id",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from distill_api.recipe import QueryTransformRecipe, QueryTransformTask
-from distill_api.sources import Sampling
+from distill_api.teacher import Sampling
 
 from distill_trainer.texts.conversation import THINK, Message
 

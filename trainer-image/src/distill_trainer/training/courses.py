@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from distill_api.recipe import EmbeddingRecipe
-from distill_api.sources import Prompts
+from distill_api.teacher import Prompts
 from distill_api.training import Training
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from distill_api.names import Reason
 from distill_api.recipe import GeneratorRecipe, LayerMatch, QueryTransformRecipe
-from distill_api.sources import Sampling
+from distill_api.teacher import Sampling
 from distill_api.training import Training
 from torch import nn
 

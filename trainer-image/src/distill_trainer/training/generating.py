@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 import torch
-from distill_api.sources import Sampling
+from distill_api.teacher import Sampling
 from torch import Tensor, nn
 
 from distill_trainer.losses import attention, hidden, logits

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from distill_api.recipe import GeneratorRecipe
-from distill_api.sources import Sampling
+from distill_api.teacher import Sampling
 
 from distill_trainer.distributed import dealing
 from distill_trainer.distributed.world import World

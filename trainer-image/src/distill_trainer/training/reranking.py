@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import torch
 from distill_api.names import Reason
 from distill_api.recipe import Contrastive, RerankerRecipe
-from distill_api.sources import Prompts
+from distill_api.teacher import Prompts
 from distill_api.training import Training
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder, MultiVectorEncoder

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from distill_api.sources import Sampling
+from distill_api.teacher import Sampling
 from numpy.typing import NDArray
 from torch import Tensor
 

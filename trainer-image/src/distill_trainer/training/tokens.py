@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from distill_api.sources import Prompts
+from distill_api.teacher import Prompts
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import Tensor

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from distill_api.rollout import DistilledModelRolloutSpec
 from distill_api.rollout_arms import Runtime
-from distill_api.sources import StudentArchitecture
+from distill_api.student import StudentArchitecture
 
 from distill_operator.effects import observe
 from distill_operator.effects.kinds import DISTILLATION_JOB

@@ -135,9 +135,9 @@ def _measured(
 
 
 def per_second(memory: Memory) -> float | None:
-    """Return the student's requests a second in this step; None before any are seen."""
+    """Return the student's requests a second in this step; None while it has just begun."""
     seconds = memory.clocks.soak
-    return memory.step_requests / seconds if seconds > 0 and memory.step_requests else None
+    return memory.step_requests / seconds if seconds > 0 else None
 
 
 def _kept(found: Evidence, here: Situation, memory: Memory, policy: Policy) -> Evidence:

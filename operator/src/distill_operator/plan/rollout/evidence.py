@@ -233,7 +233,8 @@ def judge(
             case quality.Rule() as rule:
                 pairs = qualities.get(name, quality.State())
                 spent = _spent(evidence, name)
-                finding, qualities[name] = _by_pairs(pairs, rule, spent=spent, silent=silent)
+                pace = pairs.sums.pairs / watched if watched > 0 else None
+                finding, qualities[name] = _by_pairs(pairs, rule, pace, spent=spent, silent=silent)
             case _:
                 assert_never(metric.rule)
         found.append((metric, finding))
@@ -257,11 +258,16 @@ def _by_cost(
 
 
 def _by_pairs(
-    state: quality.State, rule: quality.Rule, *, spent: bool, silent: bool
+    state: quality.State,
+    rule: quality.Rule,
+    per_second: float | None,
+    *,
+    spent: bool,
+    silent: bool,
 ) -> tuple[Finding, quality.State]:
     if silent:
         return quality.unavailable(state, rule), state
-    return quality.judge(state, rule, spent=spent)
+    return quality.judge(state, rule, per_second=per_second, spent=spent)
 
 
 def _summed(evidence: Evidence, metric: str, seconds: float) -> saving.Watched:

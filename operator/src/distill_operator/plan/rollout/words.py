@@ -151,4 +151,4 @@ def _until_requests(memory: Memory, wanted: int) -> float | None:
     missing, rate = wanted - memory.step_requests, course.per_second(memory)
     if missing <= 0:
         return 0.0
-    return None if rate is None else missing / rate
+    return missing / rate if rate else None

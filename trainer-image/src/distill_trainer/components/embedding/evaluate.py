@@ -72,7 +72,7 @@ def _judge(context: Context, folder: Path, folders: Folders) -> Judged:
     del models
     found = replace(found, served=benchmark.run(context, folders, _asking(context, found.bench)))
     status = evaluated.contested(context, folder, folders, found)
-    return Judged(status, found.speedup, contest.facts(found), tokens)
+    return Judged(status, contest.facts(found), tokens)
 
 
 def _asking(context: Context, bench: Bench) -> Callable[[Benchmark], Pair[list[Request]]]:

@@ -1,7 +1,7 @@
 """Prepare: throw away what teaches nothing, divide the rest by group, mine hard negatives."""
 
 import numpy as np
-from distill_api.sources import Data
+from distill_api.data import Data
 from distill_api.wire import Report
 from numpy.typing import NDArray
 

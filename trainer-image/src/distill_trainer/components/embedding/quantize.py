@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from distill_api.sources import Prompts
+from distill_api.teacher import Prompts
 from distill_api.wire import Report
 
 from distill_trainer.components import evaluated, quantized

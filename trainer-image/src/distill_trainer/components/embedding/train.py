@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from distill_api.sources import Prompts
+from distill_api.teacher import Prompts
 from distill_api.wire import Report, Task
 from sentence_transformers import SentenceTransformer
 

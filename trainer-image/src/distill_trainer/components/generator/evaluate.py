@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from distill_api.outcome import Benchmark, Measure
-from distill_api.sources import Sampling
 from distill_api.status import EvaluationStatus
+from distill_api.teacher import Sampling
 from distill_api.wire import Report
 from distill_common import wording
 
@@ -81,7 +81,7 @@ def _judge(context: Context, folder: Path, folders: Folders) -> Judged:
     _write(folder, match, status)
     answers_page.write(folder / evaluated.REPORT, context.task, folders, match, status)
     spent = match.served.cpu_seconds if match.served else 0.0
-    return Judged(status, match.speedup, answering.facts(match), tokens, spent)
+    return Judged(status, answering.facts(match), tokens, spent)
 
 
 def _asking(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from distill_api.outcome import Judge, Measure
-from distill_api.sources import Endpoint, Sampling
+from distill_api.teacher import Endpoint, Sampling
 
 from distill_trainer.context import Context
 from distill_trainer.measures import judging

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+from distill_api.data import Data, Filter
 from distill_api.names import Reason
-from distill_api.sources import Data, Filter
 from distill_api.wire import Report
 from pyarrow import parquet
 

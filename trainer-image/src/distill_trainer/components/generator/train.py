@@ -4,7 +4,7 @@ import json
 from functools import partial
 from pathlib import Path
 
-from distill_api.sources import FromTeacher
+from distill_api.student import FromTeacher
 from distill_api.wire import Report, Task
 from transformers import PreTrainedModel
 

@@ -78,7 +78,7 @@ def _judge(context: Context, folder: Path, folders: Folders) -> Judged:
     _write(folder, match, status)
     transforms_page.write(folder / evaluated.REPORT, context.task, folders, match, status)
     spent = match.served.cpu_seconds if match.served else 0.0
-    return Judged(status, match.speedup, lifting.facts(match), tokens, spent)
+    return Judged(status, lifting.facts(match), tokens, spent)
 
 
 def _asking(

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill_api.sources import Sampling, StudentArchitecture
+from distill_api.student import StudentArchitecture
+from distill_api.teacher import Sampling
 from distill_api.wire import Task
 
 from distill_trainer.context import Context

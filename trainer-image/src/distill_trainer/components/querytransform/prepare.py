@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-from distill_api.sources import Data
+from distill_api.data import Data
 from distill_api.wire import Report
 from pyarrow import parquet
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from distill_api.names import Reason
 from distill_api.recipe import QueryTransformRecipe
-from distill_api.sources import FromTeacher, Sampling
+from distill_api.student import FromTeacher
+from distill_api.teacher import Sampling
 from distill_api.wire import Report, Task
 from transformers import PreTrainedModel
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from distill_api.names import Reason
 from distill_api.outcome import Benchmark, Corpus, Evaluation
-from distill_api.sources import StudentArchitecture
+from distill_api.student import StudentArchitecture
 from distill_api.wire import Report
 from numpy.typing import NDArray
 
@@ -80,7 +80,7 @@ def _judge(context: Context, folder: Path, folders: Folders) -> Judged:
     del models
     found = replace(found, served=benchmark.run(context, folders, _asking(context, lists)))
     status = evaluated.contested(context, folder, folders, found)
-    return Judged(status, found.speedup, contest.facts(found), tokens)
+    return Judged(status, contest.facts(found), tokens)
 
 
 def _asking(context: Context, lists: Listed) -> Callable[[Benchmark], Pair[list[Request]]]:

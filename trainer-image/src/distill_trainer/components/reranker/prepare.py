@@ -3,8 +3,9 @@
 from typing import Any, Final
 
 import numpy as np
+from distill_api.data import Data
 from distill_api.names import Reason
-from distill_api.sources import Data, Prompts
+from distill_api.teacher import Prompts
 from distill_api.wire import Report, Task
 
 from distill_trainer.artifacts import Output

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 from distill_api.names import Reason
-from distill_api.sources import Prompts, StudentArchitecture
+from distill_api.student import StudentArchitecture
+from distill_api.teacher import Prompts
 from distill_api.wire import Report
 
 from distill_trainer.components import evaluated, quantized

@@ -5,7 +5,8 @@ import logging
 from functools import partial
 
 from distill_api.names import Reason
-from distill_api.sources import Prompts, StudentArchitecture
+from distill_api.student import StudentArchitecture
+from distill_api.teacher import Prompts
 from distill_api.wire import Report, Task
 
 from distill_trainer.artifacts import Output

@@ -6,6 +6,7 @@ PYTHON := .venv/bin/python
 SOURCES := crds operator trainer-image server-image tests examples bench
 
 .PHONY: help setup demo test check generate verify images bench test-fast test-gpu down
+.PHONY: ready programs every-image
 
 help: ## show the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,8 +18,20 @@ demo: setup ## distil a real teacher on a real Kubernetes, roll the student out,
 	@$(PYTHON) -m examples.embedding.demo
 	@$(PYTHON) -m examples.rollout.demo
 
-test: setup ## every test: unit, properties, contract, real cluster, one whole story
+test: ready ## every test: unit, properties, contract, real cluster, one whole story
 	@$(PYTHON) -m pytest --cluster -n 3
+
+# What the tests need, minutes of it on a fresh machine. Images are made by one thread at a time, so
+# they come beside the programs: the tests of the cluster, the longest of all, would wait for them.
+ready:
+	@scripts/setup.sh packages go uv python environment
+	@$(MAKE) --no-print-directory --jobs=2 programs every-image
+
+programs:
+	@scripts/setup.sh programs
+
+every-image:
+	@$(PYTHON) -m devcluster.images build operator trainer server triton vllm
 
 test-fast: ## the tests that need no cluster
 	@$(PYTHON) -m pytest tests/unit tests/properties tests/contract

@@ -20,8 +20,8 @@ KeptDigest = Annotated[
 class Retention(Model):
     """Which older students of the same place are removed after a publication.
 
-    Only what kubedistill itself has published there counts; the newest one always stays, and what
-    keepDigests names.
+    Only what kubedistill itself has published there counts. The newest one always stays, what
+    keepDigests names, and what a DistilledModelRollout of the cluster serves.
     """
 
     model_config = rules(
@@ -38,7 +38,7 @@ class Retention(Model):
     keep_digests: Annotated[
         list[KeptDigest], Field(max_length=64, json_schema_extra=listed_once())
     ] = []
-    """Digests that always stay, for example those that rollouts serve."""
+    """Digests that always stay, for example those that rollouts of other clusters serve."""
     dry_run: bool = False
     """Only say in status.publications what would be removed."""
 

@@ -16,6 +16,7 @@ from distill_api.status import (
     SweepStatus,
     Usage,
 )
+from distill_api.targets import KeptDigest
 
 WIRE_VERSION: Final = "kubedistill.io/wire.v1alpha1"
 
@@ -93,6 +94,8 @@ class Task(Model):
     """Accelerators that the pod was given."""
     max_attempts: Annotated[int, Field(ge=1)] = 4
     """Tries that the Job controller allows, for the sentence of a failure that may pass."""
+    served: list[KeptDigest] | None = None
+    """Of the publish stage: digests that rollouts name, which no retention removes."""
 
 
 class Failure(Model):

@@ -3,6 +3,7 @@
 import json
 from base64 import b64decode
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from distill_api.wire import Report
 from distill_common import registry as registries_common
 from distill_trainer.context import Context
 from distill_trainer.errors import TryAgain
-from distill_trainer.publishing import pull, signing, uploading
+from distill_trainer.publishing import history, pull, signing, uploading
 from distill_trainer.stages import publish
 from http_faults import Server, serving
 from registries import Registry
@@ -179,6 +180,44 @@ def test_older_students_go_and_what_somebody_tagged_stays(
     }
     assert signing.tag(first.digest or "") not in registry.tags
     assert signing.tag(second.digest or "") in registry.tags
+
+
+def test_what_a_rollout_serves_is_not_removed(tmp_path: Path, registry: Registry, server: Server):
+    first = published(tmp_path / "1", server, b"1", tag="v1", retention={"keepLast": 1})
+    second = published(tmp_path / "2", server, b"2", tag="v2", retention={"keepLast": 9})
+    context = a_publication(tmp_path / "3", server, b"3", tag="v3", retention={"keepLast": 1})
+    served = first.publications[0].digest or ""
+    report = publish.run(
+        replace(context, task=context.task.model_copy(update={"served": [served]}))
+    )
+    gone = (second.publications[0].digest or "")[:19]
+    assert report.publications[0].message == f"Retention removed 1 older: {gone}"
+    assert served in registry.manifests
+
+
+def test_a_student_is_written_down_though_nothing_could_be_removed(
+    tmp_path: Path, registry: Registry, server: Server
+):
+    """Else it would never be removed, once the registry allows that."""
+    registry.deletes = False
+    for number in range(2):
+        weights, rule = b"w%d" % number, {"keepLast": 1}
+        published(tmp_path / str(number), server, weights, tag=f"v{number}", retention=rule)
+    index: Any = registry.tagged(history.TAG)
+    assert len(index["manifests"]) == 2
+
+
+def test_an_index_that_somebody_else_wrote_does_not_fail_the_publication(
+    tmp_path: Path, registry: Registry, server: Server
+):
+    content = json.dumps({"artifactType": history._TYPE, "manifests": [{}]}).encode()
+    registry.manifests["sha256:theirs"] = content
+    registry.tags[history.TAG] = "sha256:theirs"
+    report = published(tmp_path, server, b"1", retention={"keepLast": 1})
+    assert report.outcome == "Done"
+    told = report.publications[0]
+    assert told.state == "Published"
+    assert (told.message or "").startswith("Retention could not be applied: KeyError")
 
 
 def test_a_registry_that_keeps_everything_does_not_fail_the_publication(

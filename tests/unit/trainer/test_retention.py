@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from distill_api.targets import Retention
 from distill_trainer.publishing import retention
-from distill_trainer.publishing.retention import Version
+from distill_trainer.publishing.retention import Occasion, Version
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -31,14 +31,27 @@ CASES: list[tuple[str, dict[str, Any], int, tuple[int, ...]]] = [
 
 @pytest.mark.parametrize(("why", "rule", "current", "gone"), CASES, ids=[c[0] for c in CASES])
 def test_which_students_go(why: str, rule: dict[str, Any], current: int, gone: tuple[int, ...]):
-    found = retention.doomed(VERSIONS, Retention(**rule), digest(current), NOW)
+    found = retention.doomed(VERSIONS, Retention(**rule), Occasion(digest(current), NOW))
     assert [version.digest for version in found] == [digest(days) for days in gone]
+
+
+def test_what_rollouts_serve_stays_whatever_its_age():
+    occasion = Occasion(digest(0), NOW, {digest(90), digest(5)})
+    found = retention.doomed(VERSIONS, Retention(keepLast=1), occasion)
+    assert [version.digest for version in found] == [digest(40), digest(1)]
+
+
+def test_what_another_job_published_meanwhile_is_newer_and_stays():
+    """Two jobs publish at once: this one began before the other one's student appeared."""
+    occasion = Occasion(digest(5), NOW - timedelta(days=2))
+    found = retention.doomed(VERSIONS, Retention(keepLast=1), occasion)
+    assert [version.digest for version in found] == [digest(90), digest(40)]
 
 
 def test_a_rule_says_what_it_did_or_would_do():
     rule = Retention(keepLast=1)
     assert retention.sentence((), rule) is None
-    gone = retention.doomed(VERSIONS, rule, digest(0), NOW)
+    gone = retention.doomed(VERSIONS, rule, Occasion(digest(0), NOW))
     assert retention.sentence(gone[:1], rule) == f"Retention removed 1 older: {digest(90)[:19]}"
     dry = Retention(keepLast=1, dryRun=True)
     assert (retention.sentence(gone, dry) or "").startswith("Retention would remove 4 older: ")

@@ -1,8 +1,9 @@
 """A student in an object store: in a folder of its digest, checked, its list and pointer last."""
 
 import json
+import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,47 @@ def test_older_students_go_unless_a_rollout_names_them(place: Place):
     there = {name.partition("/")[0] for name in place.store.find()}
     assert there == {NAME, folder_of(first), folder_of(third)}
     assert folder_of(second) not in there
+
+
+def test_what_a_rollout_of_the_cluster_serves_stays_without_being_named(place: Place):
+    first = place.published(b"1")
+    assert first.artifact is not None
+    context = place.job(b"2", retention={"keepLast": 1})
+    served = context.task.model_copy(update={"served": [first.artifact.digest]})
+    report = publish.run(replace(context, task=served))
+    assert report.publications[0].message is None
+    assert place.fetched(first.artifact.uri).path.is_dir()
+
+
+def test_a_student_that_the_pointer_names_by_now_stays(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+):
+    """Another job publishes between this one's pointer and its retention."""
+    others = place.published(b"1")
+    retain = to_store._retain
+
+    def meanwhile(store: Objects, *rest: Any) -> str | None:
+        folder = folder_of(others)
+        store.write(NAME, json.dumps({"digest": "", "folder": folder}).encode())
+        return retain(store, *rest)
+
+    monkeypatch.setattr(to_store, "_retain", meanwhile)
+    mine = place.published(b"2", retention={"keepLast": 1})
+    assert mine.publications[0].message is None
+    assert (place.fetched().path / "model.safetensors").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("fault", ["removed", "replaced"])
+def test_a_file_that_is_missing_behind_its_list_is_sent_again(place: Place, fault: str):
+    name = f"{folder_of(place.published())}/model.safetensors"
+    if fault == "removed":
+        place.store.remove(name)
+    else:
+        place.store.write(name, b"12345679")
+    for output in (place.folder / "workspace").rglob("publish-*"):
+        shutil.rmtree(output)  # as after an attempt of which another target failed
+    place.published()
+    assert (place.fetched().path / "model.safetensors").read_bytes() == b"12345678"
 
 
 def test_a_version_is_as_old_as_its_list(place: Place):

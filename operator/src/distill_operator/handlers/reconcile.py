@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from distill_api.names import Stage
 
 from distill_operator import errors
-from distill_operator.effects import observe
+from distill_operator.effects import observe, served
 from distill_operator.effects.cluster import Cluster
 from distill_operator.effects.converge import Converger, Subject, subject
 from distill_operator.effects.kinds import CLAIM, DISTILLATION_JOB, JOB, POD
@@ -102,6 +102,7 @@ class Reconciler:
             claims=tuple(observe.claim(claim, uid) for claim in claims),
             progress=dict(memory.progress),
             refused=memory.refused,
+            served=served.digests(job.spec, self._store),
         )
         return subject(body, job, [*jobs, *claims]), observed
 

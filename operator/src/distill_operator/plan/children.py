@@ -64,7 +64,7 @@ def _order(seen: Observed, settings: Settings, stage: Stage, attempt: int) -> Or
         name=naming.stage_job(job, stage, attempt),
         owner=_owner(seen),
         spec=spec,
-        task=task.of_stage(job, spec, stage, attempt),
+        task=task.of_stage(job, spec, stage, attempt, served=seen.served),
         settings_digest=revision.digest(spec),
         suspend=suspend.at_creation(spec) and stage is not Stage.CLEANUP,
         around=_surroundings(settings),

@@ -143,6 +143,8 @@ class Observed:
     claims: tuple[ObservedClaim, ...] = ()
     progress: Mapping[Stage, ObservedProgress] = field(default_factory=dict)
     refused: tuple[RefusedChild, ...] = ()
+    served: tuple[str, ...] = ()
+    """Digests that rollouts name; looked for where the spec removes older students."""
 
 
 @dataclass(frozen=True, slots=True)

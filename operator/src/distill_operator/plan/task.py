@@ -1,5 +1,7 @@
 """The Task of a stage, and the folders and claims that it works on."""
 
+from collections.abc import Iterable
+
 from distill_api import wire
 from distill_api.job import DistillationJobSpec
 from distill_api.names import Stage
@@ -10,8 +12,15 @@ from distill_operator.plan.model import ObservedJob
 from distill_operator.render import claim, needs, resources
 
 
-def of_stage(job: ObservedJob, spec: DistillationJobSpec, stage: Stage, attempt: int) -> Task:
-    """Return everything that a stage needs to know."""
+def of_stage(
+    job: ObservedJob,
+    spec: DistillationJobSpec,
+    stage: Stage,
+    attempt: int,
+    *,
+    served: Iterable[str] = (),
+) -> Task:
+    """Return everything that a stage needs to know. served: digests that rollouts name."""
     return Task(
         stage=stage,
         attempt=attempt,
@@ -23,6 +32,7 @@ def of_stage(job: ObservedJob, spec: DistillationJobSpec, stage: Stage, attempt:
         cpus=resources.cores(spec, stage),
         gpus=resources.gpus(spec, stage),
         max_attempts=spec.retries + 1,
+        served=(list(served) or None) if stage is Stage.PUBLISH else None,
     )
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from distill_api.names import Exit, Reason
@@ -57,7 +58,7 @@ def _one(number: int, target: Target, parcel: Parcel) -> Delivery:
         if failure.reason is Reason.CRASHED:
             log.exception("publish[%d]", number)
         told = Publication(
-            target=number, state="Failed", time=parcel.now, message=failure.message[:600]
+            target=number, state="Failed", time=_time(parcel), message=failure.message[:600]
         )
         return Delivery(told, failure=failure, code=code)
     told = _told(number, published, parcel)
@@ -84,9 +85,14 @@ def _told(number: int, published: Published, parcel: Parcel) -> Publication:
         uri=published.uri,
         digest=published.digest,
         signature=published.signature,
-        time=parcel.now,
+        time=_time(parcel),
         message=published.removed,
     )
+
+
+def _time(parcel: Parcel) -> datetime:
+    """Return when it was published, in the whole seconds of Kubernetes' times."""
+    return parcel.now.replace(microsecond=0)
 
 
 def _where(told: Publication) -> tuple[str | None, ...]:

@@ -6,7 +6,7 @@ then never removed.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -14,8 +14,9 @@ from typing import Any, Final
 from distill_api.targets import Retention
 from distill_common.registry import Client, Reference, RegistryError
 
+from distill_trainer.errors import last_line
 from distill_trainer.publishing import manifests, retention, signing
-from distill_trainer.publishing.retention import Version
+from distill_trainer.publishing.retention import Occasion, Version
 
 TAG: Final = "kubedistill-history"
 _TYPE: Final = "application/vnd.kubedistill.history.v1+json"
@@ -40,28 +41,37 @@ class Edition:
         return Version(self.digest, self.time)
 
 
-def retain(client: Client, where: Reference, rule: Retention, new: Edition) -> str | None:
+def retain(
+    client: Client, where: Reference, rule: Retention, new: Edition, served: Collection[str] = ()
+) -> str | None:
     """Write a student down and remove older ones; returns a sentence on what was removed.
 
     The student is published already, so nothing that fails here is a failure of the publication.
+    served: digests that are in use; they stay.
     """
     try:
-        return _retain(client, where, rule, new)
+        return _retain(client, where, rule, new, served)
     except RegistryError as error:
         return f"Retention could not be applied: {error}"
+    except Exception as error:  # noqa: BLE001 - whatever somebody else wrote under our tag
+        return f"Retention could not be applied: {last_line(error)}"
 
 
-def _retain(client: Client, where: Reference, rule: Retention, new: Edition) -> str | None:
+def _retain(
+    client: Client, where: Reference, rule: Retention, new: Edition, served: Collection[str]
+) -> str | None:
     older = [e for e in _read(client, where) if e.digest != new.digest]
     there = [e for e in older if manifests.get(client, where, e.digest) is not None]
-    doomed = retention.doomed([e.version for e in (new, *there)], rule, new.digest, new.time)
-    gone, held = doomed, ""
-    if not rule.dry_run:
-        gone, held = _remove(client, where, doomed, {e.tag for e in there} | {new.tag})
-    lost = set() if rule.dry_run else {version.digest for version in gone}
+    # Before anything is removed: a student that is not written down would stay for ever.
+    _write(client, where, [new, *there])
+    occasion = Occasion(new.digest, new.time, served)
+    doomed = retention.doomed([e.version for e in (new, *there)], rule, occasion)
+    if rule.dry_run or not doomed:
+        return retention.sentence(doomed, rule)
+    gone, held = _remove(client, where, doomed, {e.tag for e in there} | {new.tag})
+    lost = {version.digest for version in gone}
     _write(client, where, [new, *(e for e in there if e.digest not in lost)])
-    told = retention.sentence(gone, rule)
-    return ". ".join(filter(None, (told, held))) or None
+    return ". ".join(filter(None, (retention.sentence(gone, rule), held))) or None
 
 
 def _remove(
@@ -69,7 +79,7 @@ def _remove(
 ) -> tuple[tuple[Version, ...], str]:
     """Remove students; those that a tag of somebody else points to stay."""
     doomed = tuple(doomed)
-    held = _foreign(client, where, own) if doomed else {}
+    held = _foreign(client, where, own)
     gone = tuple(version for version in doomed if version.digest not in held)
     for version in gone:
         # The signature last: a student without one is worse than the other way round.

@@ -49,8 +49,7 @@ class Objects:
     def holds(self, name: str, entry: Entry) -> bool:
         """Tell whether the store holds a file: by its own checksum, else by reading it back."""
         head = self._head(name)
-        sent = (head.get("Metadata") or {}).get(_SHA)
-        if (head.get("ContentLength"), sent) != (entry.size, entry.sha256):
+        if not _claims(head, entry):
             return False
         if head.get("ChecksumSHA256") == _base64(bytes.fromhex(entry.sha256)):
             return True
@@ -59,6 +58,10 @@ class Objects:
             while chunk := file.read(_CHUNK):
                 hasher.update(chunk)
         return hasher.hexdigest() == entry.sha256
+
+    def lists(self, name: str, entry: Entry) -> bool:
+        """Tell whether the store says that it holds a file, without reading it."""
+        return _claims(self._head(name), entry)
 
     def _head(self, name: str) -> Mapping[str, Any]:
         try:
@@ -137,6 +140,12 @@ class Objects:
         found: Mapping[str, Mapping[str, Any]] = self.filesystem.find(self.root, detail=True)
         prefix = self.root.rstrip("/") + "/"
         return {name.removeprefix(prefix): info for name, info in found.items()}
+
+
+def _claims(head: Mapping[str, Any], entry: Entry) -> bool:
+    """Tell whether an object's size and the digest that it was sent with are a file's."""
+    sent = (head.get("Metadata") or {}).get(_SHA)
+    return (head.get("ContentLength"), sent) == (entry.size, entry.sha256)
 
 
 def _pieces(path: Path, size: int) -> Iterator[tuple[int, bytes]]:

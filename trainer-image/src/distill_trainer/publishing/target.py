@@ -1,6 +1,6 @@
 """What every kind of target takes and gives."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,9 @@ class Parcel:
     notes: Folder
     """Survives the pod: how far uploads are that were broken off."""
     now: datetime
+    """When the stage began to publish."""
+    served: Collection[str] = ()
+    """Digests that rollouts name: no retention removes them."""
     tell: Callable[[int, int], None] = lambda _done, _total: None
     """Called with bytes done and in all."""
 

@@ -62,7 +62,7 @@ def _published(
     removed = None
     if target.retention is not None:
         new = Edition(digest, len(manifest), tag, parcel.now)
-        removed = history.retain(client, where, target.retention, new)
+        removed = history.retain(client, where, target.retention, new, parcel.served)
     return Published(
         f"oci://{where.name}:{tag}@{digest}", digest, ARTIFACT_TYPE, signature, removed
     )

@@ -17,7 +17,7 @@ from distill_trainer.publishing import listing, retention
 from distill_trainer.publishing.bundle import Bundle
 from distill_trainer.publishing.listing import Entry
 from distill_trainer.publishing.objects import Objects
-from distill_trainer.publishing.retention import Version
+from distill_trainer.publishing.retention import Occasion, Version
 from distill_trainer.publishing.target import Parcel, Published
 
 POINTER_FORMAT: Final = "kubedistill.io/pointer.v1"
@@ -66,15 +66,22 @@ def _pointer(bundle: Bundle) -> bytes:
 def _put(store: Objects, folder: str, parcel: Parcel) -> None:
     bundle = parcel.bundle
     store.filesystem.invalidate_cache()
-    if store.read(f"{folder}/{listing.NAME}") != bundle.listing:
-        done = 0
-        for entry in bundle.entries:
-            _ensure(store, folder, entry, parcel, done)
-            done += entry.size
-            parcel.tell(done, bundle.size)
+    listed = store.read(f"{folder}/{listing.NAME}") == bundle.listing
+    # A list that is there was true once: what somebody removed since is sent again.
+    if not listed or not all(store.lists(f"{folder}/{one.name}", one) for one in bundle.entries):
+        _send(store, folder, parcel)
         store.write(f"{folder}/{listing.NAME}", bundle.listing)
     if store.read(listing.NAME) != _pointer(bundle):
         store.write(listing.NAME, _pointer(bundle))
+
+
+def _send(store: Objects, folder: str, parcel: Parcel) -> None:
+    """Send every file that is not there; one that is there is checked byte by byte."""
+    done = 0
+    for entry in parcel.bundle.entries:
+        _ensure(store, folder, entry, parcel, done)
+        done += entry.size
+        parcel.tell(done, parcel.bundle.size)
 
 
 def _ensure(store: Objects, folder: str, entry: Entry, parcel: Parcel, before: int) -> None:
@@ -105,8 +112,11 @@ def _retain(store: Objects, rule: Retention | None, parcel: Parcel) -> str | Non
 
 
 def _removed(store: Objects, rule: Retention, parcel: Parcel) -> str | None:
-    digest = parcel.bundle.content_digest
-    doomed = retention.doomed(_versions(store), rule, digest, parcel.now)
+    # Another job may have published in between: who follows its pointer must find its student.
+    newest = pointed(store.read(listing.NAME)) or ""
+    served = {*parcel.served, newest.replace("-", ":", 1)}
+    occasion = Occasion(parcel.bundle.content_digest, parcel.now, served)
+    doomed = retention.doomed(_versions(store), rule, occasion)
     for version in () if rule.dry_run else doomed:
         # Its list first: a reader then finds no student instead of half of one.
         store.remove(f"{folder_of(version.digest)}/{listing.NAME}")

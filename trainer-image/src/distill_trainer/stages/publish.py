@@ -123,7 +123,8 @@ def _parcel(context: Context, bundle: Bundle, material: Material, draft: Draft) 
         volumes=context.volumes,
         scratch=context.scratch / "publish",
         notes=draft.folder.child(delivery.NOTES),
-        now=datetime.now(UTC).replace(microsecond=0),
+        now=datetime.now(UTC),
+        served=frozenset(context.task.served or ()),
         tell=tell,
     )
 

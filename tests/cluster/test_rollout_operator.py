@@ -69,7 +69,7 @@ def test_arms_services_and_route_are_made_and_then_left_alone(
     eventually(lambda: place.get("httproutes")["items"], "the route", within=30)
 
     assert place.weights() == [1000, 0]
-    for kind in ("deployment", "service"):
+    for kind in ("deployment", "service", "poddisruptionbudget"):
         for arm in ("teacher", "student"):
             made = place.get(kind, f"mini-{arm}")
             managers = {(m["manager"], m["operation"]) for m in made["metadata"]["managedFields"]}
@@ -77,12 +77,13 @@ def test_arms_services_and_route_are_made_and_then_left_alone(
     assert status["conditions"]
     assert "kubedistill.io/traffic" in place.get("drollout", "mini")["metadata"]["finalizers"]
 
-    versions = {c: _version(place, c) for c in ("deployment/mini-student", "service/mini-student")}
+    children = ("deployment/mini-student", "service/mini-student", "pdb/mini-student")
+    versions = {child: _version(place, child) for child in children}
     eventually(lambda: _passes(operator) > 5, "passes while it prepares", within=60)
     # Passes go on; what is as wanted is not written again.
     later = operator.metric("kubedistill_api_call_seconds_count", verb="PATCH", resource="services")
     assert later <= 2
-    assert versions["service/mini-student"] == _version(place, "service/mini-student")
+    assert versions == {child: _version(place, child) for child in children}
 
 
 def _version(place: Place, what: str) -> str:

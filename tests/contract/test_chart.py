@@ -7,6 +7,7 @@ from typing import Any
 import chart
 import pytest
 import yaml
+from distill_api import names
 from distill_api.generate import files
 from distill_operator import settings
 
@@ -178,6 +179,7 @@ def test_rights_for_rollouts_are_given_only_where_they_are_served(
     read = {"get", "list", "watch"}
     assert given["gateways"] == given["endpointslices"] == read
     assert given["httproutes"] == given["deployments"] == given["services"]
+    assert given["poddisruptionbudgets"] == given["services"]
     assert given["services"] == read | {"create", "patch", "delete"}
     assert given["distilledmodelrollouts"] == read | {"patch"}
     assert given["distilledmodelrollouts/status"] == {"update"}
@@ -251,4 +253,8 @@ def test_the_notes_name_the_release_and_its_commands() -> None:
     )
     assert answer.returncode == 0, answer.stderr
     assert "kubectl -n there rollout status deployment/here-kubedistill" in answer.stdout
-    assert "It serves DistillationJobs in: search, chat." in answer.stdout
+    assert (
+        "It serves DistillationJobs and DistilledModelRollouts in: search, chat." in answer.stdout
+    )
+    for plural in (names.JOB_PLURAL, names.ROLLOUT_PLURAL):
+        assert f"{plural}.{names.GROUP}" in answer.stdout, "as it has to be removed by hand"

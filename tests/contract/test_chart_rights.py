@@ -21,13 +21,16 @@ from distill_operator.effects.kinds import (
 )
 from distill_operator.effects.rollout.arms import Arms
 from distill_operator.effects.store import Store
+from distill_operator.plan.rollout import resolve
 from distill_operator.plan.rollout.children import Children
 from distill_operator.plan.rollout.model import Arm, Child, RouteEdit
 from distill_operator.plan.rollout.news import Tidings
+from distill_operator.plan.rollout.resolve import Given
 from distill_operator.plan.rollout.rollout import Plan
-from rollout_specs import a_spec
+from distill_operator.render.rollout import arm
+from rollout_specs import ARTIFACT, a_spec
 from rollout_spy import Spy, a_child, converger, seen
-from rollouts import NOW, OWNER
+from rollouts import NOW, OWNER, SETTINGS
 
 pytestmark = pytest.mark.skipif(
     chart.helm() is None, reason="needs helm: run `python -m devcluster build`"
@@ -59,6 +62,12 @@ def _there(request: Request) -> None:
         raise errors.Exists("409")
 
 
+def _budget() -> dict[str, Any]:
+    order = resolve.of(Given(OWNER, a_spec(), ARTIFACT, SETTINGS)).student
+    assert order is not None
+    return arm.budget(order)
+
+
 def _a_route() -> dict[str, Any]:
     return bodies.a_route()
 
@@ -72,12 +81,13 @@ async def _used() -> set[Right]:
     )
     whole = Plan(
         status=RolloutStatus(message="new"),
-        children=Children(applied=(a_child("service"), a_child()), made=(_a_route(),)),
+        children=Children(applied=(a_child("service"), _budget(), a_child()), made=(_a_route(),)),
         edit=edit,
         news=(Tidings("Normal", RolloutReason.STEP_DONE, "Progressing step 2"),),
         finalizers=(ROLLOUT_FINALIZER,),
     )
     left = (bodies.a_deployment("teacher"), bodies.a_service("teacher"), _a_route())
+    left = (*left, _budget() | {"metadata": left[0]["metadata"]})
     names = tuple(Child(c["kind"], c["metadata"]["name"]) for c in left)
     gone = replace(whole, children=Children(), edit=None)
     kept = replace(whole, children=Children(orphaned=names), edit=None, finalizers=())
@@ -157,7 +167,7 @@ async def test_nothing_is_allowed_about_rollouts_that_is_not_used(given: dict[Ri
     # Asked for where an admission plugin looks at who sets owner references.
     used.add(("kubedistill.io", "distilledmodelrollouts/finalizers", "update"))
     of_rollouts = {"distilledmodelrollouts", "deployments", "services", "endpointslices"}
-    of_rollouts |= {"httproutes", "gateways"}
+    of_rollouts |= {"httproutes", "gateways", "poddisruptionbudgets"}
     about = {right for right in given if right[1].split("/")[0] in of_rollouts}
     assert len(about) > 20
     assert about - used == set()

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Self
 
 PREFIX = "sha256:"
+LISTING = "artifact.json"
+"""The list of the files that lies beside them on a volume: no part of what it lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,13 @@ class Identity:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """List files, sorted, without those that a dot hides: tools keep caches there."""
+    """List files, sorted, without those that a dot hides, as tools keep caches there."""
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file() and not _hidden(path.relative_to(folder).parts)
+        if path.is_file()
+        and not _hidden(path.relative_to(folder).parts)
+        and path != folder / LISTING
     )
 
 

@@ -116,6 +116,11 @@ TROUBLE: list[tuple[str, ObservedArm, str | None]] = [
         ObservedArm(0, True, None, (pod(ended=("OOMKilled", 137)),)),
         "OOMKilled (status 137)",
     ),
+    (
+        "the server's own words",
+        ObservedArm(0, True, None, (pod(ended=("Error", 78), last_words="there is no folder"),)),
+        "Error (status 78): there is no folder",
+    ),
     ("all is well", ObservedArm(1, True, None, (pod(ready=True),)), None),
 ]
 

@@ -1,10 +1,12 @@
 """What is made of an order: restricted pods, the model by digest, one rule with two backends."""
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from distill_api.rollout import DistilledModelRolloutSpec
+from distill_api.rollout_arms import Runtime
 from distill_operator.plan.model import Manifest
 from distill_operator.plan.rollout import resolve, wanted
 from distill_operator.plan.rollout.model import ObservedArtifact, Settings
@@ -96,6 +98,30 @@ def test_an_older_cluster_copies_the_model_by_the_same_digest():
     assert f"oci://registry.local/minilm@{DIGEST}" in first["args"]
 
 
+ON_A_CLAIM = ObservedArtifact("pvc://models/minilm", DIGEST, teacher_uri=ARTIFACT.teacher_uri)
+
+
+@pytest.mark.parametrize("runtime", ["OnnxRuntime", "VLLM"])
+def test_a_model_on_a_claim_is_held_against_its_digest_before_it_serves(runtime: str):
+    order = asked(artifact=ON_A_CLAIM).student
+    assert order is not None
+    asking = order.deployment.model_copy(update={"runtime": Runtime(runtime)})
+    ours = None if runtime == "OnnxRuntime" else "server"
+    spec = pod(arms.deployment(replace(order, deployment=asking, fetch_image=ours)))
+    (first,) = spec["initContainers"]
+    assert first["command"] == ["python", "-m", "distill_server.verify"]
+    assert first["args"] == ["--folder", "/artifact/minilm", "--digest", DIGEST]
+    assert {"name": "model", "mountPath": "/artifact", "readOnly": True} in first["volumeMounts"]
+    assert first["terminationMessagePolicy"] == "FallbackToLogsOnError"
+    assert first["image"] == (ours or order.image)
+    assert first["resources"] == spec["containers"][0]["resources"]
+
+
+def test_another_digest_in_the_same_folder_is_another_student():
+    other = ObservedArtifact(ON_A_CLAIM.uri, "sha256:" + "b" * 64, teacher_uri=ARTIFACT.teacher_uri)
+    assert asked(artifact=other).revision != asked(artifact=ON_A_CLAIM).revision
+
+
 URIS: list[tuple[str, str | None, dict[str, Any]]] = [
     ("oci://host:5000/a/b:tag", DIGEST, {"reference": f"host:5000/a/b@{DIGEST}"}),
     ("oci://host:5000/a/b", DIGEST, {"reference": f"host:5000/a/b@{DIGEST}"}),
@@ -114,6 +140,23 @@ def test_where_a_model_is(uri: str, digest: str | None, expected: dict[str, Any]
 def test_replicas_are_left_to_an_autoscaler_where_none_are_named():
     assert "replicas" not in student()["spec"]
     assert student(replicas=3)["spec"]["replicas"] == 3
+
+
+def test_nodes_are_emptied_one_pod_of_an_arm_at_a_time():
+    order = asked().student
+    assert order is not None
+    spec = arms.budget(order)["spec"]
+    assert spec["maxUnavailable"] == 1
+    made = arms.deployment(order)["spec"]["template"]
+    selector = spec["selector"]["matchLabels"]
+    assert selector.items() <= made["metadata"]["labels"].items()
+    assert spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+    (apart,) = made["spec"]["topologySpreadConstraints"]
+    assert apart["labelSelector"]["matchLabels"] == selector
+    assert (apart["topologyKey"], apart["whenUnsatisfiable"]) == (
+        "kubernetes.io/hostname",
+        "ScheduleAnyway",
+    )
 
 
 REVISIONS: list[tuple[str, dict[str, Any], bool]] = [

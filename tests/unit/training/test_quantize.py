@@ -162,6 +162,12 @@ def test_a_graph_that_gives_garbage_fails_the_stage_with_numbers(
     assert not (job.root / "workspace" / "quantize.json").exists()
 
 
+def test_a_student_that_finds_nothing_has_nothing_to_lose():
+    told = replace(NOTE, before=0.0, after=0.0)
+    note.check(told, Quantize(method=QuantizationMethod.INT8))
+    assert told.loss == 0
+
+
 @pytest.mark.parametrize(
     ("loss", "most", "held"),
     [(0.019, None, True), (0.021, None, False), (0.021, 0.03, True), (-0.1, 0.0, True)],

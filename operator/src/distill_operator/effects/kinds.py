@@ -45,6 +45,7 @@ TOKEN_REVIEW: Final = Kind("authentication.k8s.io/v1", "TokenReview", "tokenrevi
 DISTILLED_ROLLOUT: Final = Kind(names.API_VERSION, names.ROLLOUT_KIND, names.ROLLOUT_PLURAL)
 DEPLOYMENT: Final = Kind("apps/v1", "Deployment", "deployments")
 SERVICE: Final = Kind("v1", "Service", "services")
+DISRUPTION_BUDGET: Final = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 HTTP_ROUTE: Final = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
 GATEWAY: Final = Kind("gateway.networking.k8s.io/v1", "Gateway", "gateways")
 
@@ -61,6 +62,7 @@ ROLLOUT_SELECTORS: Final[dict[Kind, str]] = SELECTORS | {
     DISTILLED_ROLLOUT: "",
     DEPLOYMENT: str(names.Label.ROLLOUT_UID),
     SERVICE: str(names.Label.ROLLOUT_UID),
+    DISRUPTION_BUDGET: str(names.Label.ROLLOUT_UID),
     # Those of a Service that somebody else runs have no label of ours.
     ENDPOINT_SLICE: "",
 }
@@ -73,6 +75,6 @@ WRITERS_KEPT: Final = frozenset({HTTP_ROUTE})
 MADE_BY_PLAN: Final[dict[str, Kind]] = {kind.kind: kind for kind in (JOB, CLAIM, SERVICE)}
 """Kinds that the plan of a job may hold. A Service is not watched: it goes with its job."""
 MADE_BY_ROLLOUT: Final[dict[str, Kind]] = {
-    kind.kind: kind for kind in (DEPLOYMENT, SERVICE, HTTP_ROUTE)
+    kind.kind: kind for kind in (DEPLOYMENT, SERVICE, DISRUPTION_BUDGET, HTTP_ROUTE)
 }
 """Kinds that the plan of a rollout may hold."""

@@ -127,6 +127,7 @@ class Queue:
         sequences = [work.tokens for work in batch]
         try:
             rows = await loop.run_in_executor(self._thread, self._compute, sequences)
+            answers = list(zip(batch, rows, strict=True))
         except Exception:
             # Whatever a runtime raises belongs to the callers of this batch; the next may work.
             log.exception("a batch of %d sequences could not be computed", len(batch))
@@ -135,7 +136,7 @@ class Queue:
                 if not work.answer.done():
                     work.answer.set_exception(error)
             return
-        for work, row in zip(batch, rows, strict=True):
+        for work, row in answers:
             if not work.answer.done():
                 work.answer.set_result(row)
         self._watcher.batch(len(batch), sum(one.length for one in sequences))

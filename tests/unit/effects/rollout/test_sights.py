@@ -18,11 +18,12 @@ from distill_operator.effects.rollout import arms, artifact, observe, route
 from distill_operator.effects.rollout.arms import Arms, Side
 from distill_operator.effects.store import Store
 from distill_operator.plan.model import Manifest
-from distill_operator.plan.rollout import traffic
+from distill_operator.plan.rollout import resolve, traffic
 from distill_operator.plan.rollout.model import Arm, ObservedRoute
+from distill_operator.plan.rollout.resolve import Given
 from distill_operator.render.order import Owner
 from rollout_specs import a_spec
-from rollouts import BACKENDS, OWNER
+from rollouts import BACKENDS, OWNER, SETTINGS
 
 
 class Asked(Cluster):
@@ -222,6 +223,22 @@ def test_a_crashing_pod_says_how_it_ended() -> None:
     assert found.ended == ("OOMKilled", 137)
 
 
+def test_what_a_container_wrote_last_is_seen_of_one_before_the_server_too() -> None:
+    body = bodies.a_pod("student", state={"waiting": {"reason": "PodInitializing"}})
+    log = "INFO reads\nERROR distill_server: /artifact/models has the content of another\n"
+    ended = {"reason": "Error", "exitCode": 78, "message": log}
+    first = {"name": "verify-model", "restartCount": 2, "lastState": {"terminated": ended}}
+    first["state"] = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 20s"}}
+    body["status"]["initContainerStatuses"] = [first]
+    body["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
+    found = arms.pod(body)
+
+    assert (found.restarts, found.ended) == (2, ("Error", 78))
+    assert found.last_words == "ERROR distill_server: /artifact/models has the content of another"
+    first["state"] = {"terminated": {"reason": "Completed", "exitCode": 0}}
+    assert arms.pod(body).ended is None, "one that failed once and is done says nothing any more"
+
+
 async def test_a_pod_that_does_not_run_is_not_asked() -> None:
     store = Store(bodies.KINDS)
     store.put(POD, bodies.a_pod("student", state={"waiting": {"reason": "ImagePullBackOff"}}))
@@ -290,6 +307,43 @@ def test_a_volumes_copy_has_the_digest_of_its_own_publication() -> None:
     store.put(DISTILLATION_JOB, job)
 
     assert artifact.look(a_spec(), OWNER.namespace, store).digest == digest
+
+
+def test_the_jobs_teacher_is_served_as_the_job_read_it() -> None:
+    store = bodies.a_world()
+    uri = "oci://reg.local:5000/minilm@sha256:" + "a" * 64
+    read = "sha256:" + "e" * 64
+    model = {"uri": "oci://reg.local/teacher:v1", "secretRef": {"name": "in"}, "plainHttp": True}
+    done = published(uri) | {"lineage": {"teacher": read}}
+    store.put(DISTILLATION_JOB, a_job({"teacher": {"model": model}}, artifact=done))
+    found = artifact.look(a_spec(), OWNER.namespace, store)
+    teacher = resolve.of(Given(OWNER, a_spec(), found, SETTINGS)).teacher
+
+    assert teacher is not None
+    assert teacher.model.reference == f"reg.local/teacher@{read}"
+    assert (teacher.model.secret, teacher.model.plain_http) == ("in", True)
+
+
+HUB = {"teacher": {"model": {"uri": "hf://org/big"}}}
+SERVED = {"teacher": {"endpoint": {"url": "http://llm", "model": "big"}}}
+
+
+@pytest.mark.parametrize(
+    ("job", "said"), [(HUB, "is hf://org/big, which no pod can mount"), (SERVED, "an endpoint")]
+)
+def test_a_teacher_that_no_pod_can_serve_is_refused_as_soon_as_the_job_is_known(
+    job: Manifest, said: str
+) -> None:
+    store = bodies.a_world()
+    store.put(DISTILLATION_JOB, a_job(job, artifact=published("pvc://models/minilm")))
+    found = artifact.look(a_spec(), OWNER.namespace, store)
+
+    assert found.final
+    assert said in str(found.problem)
+    named = a_spec(teacher={"deployment": {"model": {"uri": "pvc://models/big"}}})
+    assert artifact.look(named, OWNER.namespace, store).problem is None
+    theirs = a_spec(teacher={"service": {"name": "big", "port": 80}})
+    assert artifact.look(theirs, OWNER.namespace, store).problem is None
 
 
 def test_what_a_jobs_evaluation_found_is_seen() -> None:

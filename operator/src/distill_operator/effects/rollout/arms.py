@@ -192,17 +192,18 @@ def _problem(status: Mapping[str, Any]) -> str | None:
 def pod(body: Manifest) -> ObservedPod:
     """Return a pod of an arm."""
     meta, status = body["metadata"], body.get("status") or {}
-    main = _main(status)
-    ended = _ended(main)
+    telling = _telling(status)
+    ended = _ended(telling)
     return ObservedPod(
         name=meta["name"],
         uid=meta["uid"],
         revision=(meta.get("labels") or {}).get(Label.REVISION),
         ready=observe.condition(status, "Ready") is not None,
-        restarts=main.get("restartCount", 0),
+        restarts=telling.get("restartCount", 0),
         deleting="deletionTimestamp" in meta,
         waiting=observe.waiting(status),
         ended=(str(ended.get("reason", "")), int(ended.get("exitCode", 0))) if ended else None,
+        last_words=_last_line(str(ended.get("message") or "")),
         unschedulable=observe.unschedulable(status),
     )
 
@@ -213,6 +214,21 @@ def _main(status: Mapping[str, Any]) -> Mapping[str, Any]:
     named = [entry for entry in statuses if entry["name"] == rendering.CONTAINER]
     first: Mapping[str, Any] = (named or statuses or [{}])[0]
     return first
+
+
+def _telling(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the container that explains the pod: one before the server that fails, else that."""
+    for entry in status.get("initContainerStatuses") or ():
+        done = (entry.get("state") or {}).get("terminated") or {}
+        if done.get("exitCode") != 0 and _ended(entry).get("exitCode"):
+            found: Mapping[str, Any] = entry
+            return found
+    return _main(status)
+
+
+def _last_line(message: str) -> str:
+    lines = message.strip().splitlines()
+    return lines[-1].strip() if lines else ""
 
 
 def _ended(main: Mapping[str, Any]) -> Mapping[str, Any]:

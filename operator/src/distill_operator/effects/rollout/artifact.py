@@ -1,5 +1,6 @@
 """The student's artifact, as its job has published it or the spec names it."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from distill_operator.plan.model import Manifest
 from distill_operator.plan.rollout.model import ObservedArtifact
 
 SEQ2SEQ: Final = StudentArchitecture.SEQ2SEQ.value
+DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 MOUNTED: Final = ("oci://", "pvc://")
 """Places that a pod can mount, the best first."""
 
@@ -51,7 +53,7 @@ def _unservable(spec: DistilledModelRolloutSpec, body: Manifest) -> str | None:
             f" {SEQ2SEQ}, such as T5), and vLLM serves decoders only: serve it by a server of"
             " your own (student.service), or train a student of architecture Causal"
         )
-    return _without_repository(spec, name, job)
+    return _without_repository(spec, name, job) or _without_teacher(spec, name, body)
 
 
 def _without_repository(
@@ -66,6 +68,21 @@ def _without_repository(
     return (
         f"DistillationJob {name} publishes no model repository for Triton: make the student of"
         " another job, with export.tritonRepository, or serve it by another runtime"
+    )
+
+
+def _without_teacher(spec: DistilledModelRolloutSpec, name: str, body: Manifest) -> str | None:
+    """Return why the teacher's pods would have no model: an image of its own may have it inside."""
+    runs = spec.teacher.deployment
+    if runs is None or runs.model is not None or runs.image is not None:
+        return None
+    uri = _model(body).get("uri")
+    if uri is not None and uri.startswith(MOUNTED):
+        return None
+    where = "is behind an endpoint" if uri is None else f"is {uri}, which no pod can mount"
+    return (
+        f"the teacher of DistillationJob {name} {where}: name a copy of it in an OCI registry or on"
+        " a volume in teacher.deployment.model, or a Service that serves it in teacher.service"
     )
 
 
@@ -86,12 +103,29 @@ def of_job(body: Manifest) -> ObservedArtifact:
         uri=best,
         digest=_digest(best, status),
         plain_http=_plain(body, best),
-        teacher_uri=((body["spec"].get("teacher") or {}).get("model") or {}).get("uri"),
         job=name,
         scores=_scores(status),
         token_ids_digest=published.get("tokenIdsDigest"),
+        **_teacher(body),
         **_cost(status),
     )
+
+
+def _model(body: Manifest) -> Mapping[str, Any]:
+    """Return what a job's spec says of its teacher's weights; nothing of one behind an endpoint."""
+    return (body["spec"].get("teacher") or {}).get("model") or {}
+
+
+def _teacher(body: Manifest) -> dict[str, Any]:
+    """Return the job's teacher as the job read it."""
+    told = _model(body)
+    read = ((body["status"].get("artifact") or {}).get("lineage") or {}).get("teacher") or ""
+    return {
+        "teacher_uri": told.get("uri"),
+        "teacher_digest": read if DIGEST.fullmatch(read) else None,
+        "teacher_secret": (told.get("secretRef") or {}).get("name"),
+        "teacher_plain_http": bool(told.get("plainHttp")),
+    }
 
 
 def _scores(status: dict[str, Any]) -> dict[str, float]:

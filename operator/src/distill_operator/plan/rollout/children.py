@@ -52,6 +52,7 @@ def _names(wanted: Wanted) -> Iterator[Child]:
     for arm in Arm:
         yield Child("Deployment", wanted.backends.of(arm))
         yield Child("Service", wanted.backends.of(arm))
+        yield Child("PodDisruptionBudget", wanted.backends.of(arm))
     if wanted.prober is not None:
         yield Child("Deployment", wanted.prober.name)
         yield Child("Service", wanted.prober.name)
@@ -67,6 +68,7 @@ def _applied(decided: Outcome, wanted: Wanted, *, now: datetime) -> Iterator[Man
         order = wanted.order(arm)
         if order is not None:
             yield arms.service(order)
+            yield arms.budget(order)
             yield arms.deployment(_scaled(order, arm, decided, now=now))
     if wanted.prober is not None and wanted.prober.mirrored:
         # As long as the route: gateways report a mirror's missing Service as a fault of the route.

@@ -98,6 +98,7 @@ def heirs(decided: Outcome, wanted: Wanted) -> Iterator[Child]:
             yield Child("Service", wanted.backends.of(arm))
         if arm in runs & reached:
             yield Child("Deployment", wanted.backends.of(arm))
+            yield Child("PodDisruptionBudget", wanted.backends.of(arm))
     if wanted.route is not None and reached:
         yield Child("HTTPRoute", wanted.route.name)
         if wanted.route.mirror is not None:

@@ -54,6 +54,8 @@ class ObservedPod:
     """Reason and message of a container that cannot start (CrashLoopBackOff, ErrImagePull)."""
     ended: tuple[str, int] | None = None
     """Reason and exit code of the container's last end (OOMKilled, 137)."""
+    last_words: str = ""
+    """The last line that it wrote before."""
     unschedulable: str | None = None
 
 
@@ -220,6 +222,12 @@ class ObservedArtifact:
     """The job published it without TLS, so it is pulled so."""
     teacher_uri: str | None = None
     """The model of the job's teacher, for an arm that names none."""
+    teacher_digest: str | None = None
+    """What that model had when the job read it."""
+    teacher_secret: str | None = None
+    """Name of the Secret that the job read it with."""
+    teacher_plain_http: bool = False
+    """The job read it without TLS."""
     job_cost: float | None = None
     """What the job that made it cost, where it has prices."""
     job_currency: str | None = None

@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from typing import Final
 
+from distill_operator.plan import text
 from distill_operator.plan.rollout.model import WHOLE, ObservedArm, ObservedPod
 
 LOOPING_RESTARTS: Final = 3
 """Restarts of one container after which it counts as a crash loop."""
 _LOOPS: Final = "CrashLoopBackOff"
+WORDS: Final = 400
+"""Characters of a container's last line that are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ def _ending(pod: ObservedPod) -> str:
     if pod.ended is None:
         return ""
     reason, code = pod.ended
-    return f", last with {reason} (status {code})"
+    words = f": {text.cut(pod.last_words, WORDS)}" if pod.last_words else ""
+    return f", last with {reason} (status {code}){words}"
 
 
 def _trouble(arm: ObservedArm, pods: list[ObservedPod]) -> str | None:

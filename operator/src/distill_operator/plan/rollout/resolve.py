@@ -123,8 +123,17 @@ def _model(given: Given, arm: Arm, asked: ServingDeployment) -> Model:
         plain = given.artifact.plain_http or bool(artifact and artifact.plain_http)
         return model(given.artifact.uri, given.artifact.digest, secret=secret, plain=plain)
     if asked.model is None:
-        return model(given.artifact.teacher_uri, None)
+        return _of_job(given.artifact)
     return _stored(asked.model)
+
+
+def _of_job(artifact: ObservedArtifact) -> Model:
+    """Return the teacher of the job as the job read it: its digest, its credentials."""
+    uri = artifact.teacher_uri
+    # A folder on a claim was digested before our list of files was beside it, or was never ours.
+    digest = artifact.teacher_digest if uri and uri.startswith("oci://") else None
+    secret, plain = artifact.teacher_secret, artifact.teacher_plain_http
+    return model(uri, digest, secret=secret, plain=plain)
 
 
 def _stored(named: StoredModel) -> Model:
@@ -137,6 +146,8 @@ def model(
 ) -> Model:
     """Return the model behind a URI; `oci://` by its digest, `pvc://` by its claim and folder.
 
+    digest: of the manifest in a registry, of the content on a claim.
+
     Any other place has no volume: the server is given no model, and says so.
     """
     if uri is None:
@@ -146,7 +157,7 @@ def model(
         return Model(reference=_pinned(rest, digest), secret=secret, plain_http=plain)
     if scheme == "pvc":
         claim, _, path = rest.partition("/")
-        return Model(claim=claim, path=path.strip("/"))
+        return Model(claim=claim, path=path.strip("/"), digest=digest)
     return Model()
 
 

@@ -58,7 +58,7 @@ def revision(order: ArmOrder | None) -> str | None:
     return _digest(
         {
             "deployment": chosen,
-            "model": (model.reference, model.claim, model.path),
+            "model": (model.reference, model.claim, model.path, model.digest),
             "served": order.served_name,
             "limits": order.latency_limits_milliseconds,
         }

@@ -1,6 +1,6 @@
 """An arm that we run: its Deployment and its Service."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from distill_operator.render.order import Manifest
@@ -60,6 +60,23 @@ def service(order: ArmOrder) -> Manifest:
     }
 
 
+def budget(order: ArmOrder) -> Manifest:
+    """Return how many pods of an arm may be taken away at once when nodes are emptied: one.
+
+    A pod that is not ready serves nobody, and must not keep its node from being emptied.
+    """
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": labels.metadata(order.owner, order.name, order.arm),
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": labels.selector(order.owner, order.arm)},
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
+    }
+
+
 def _scrape(order: ArmOrder) -> dict[str, str]:
     return {
         "prometheus.io/scrape": "true",
@@ -81,18 +98,35 @@ def _pod(order: ArmOrder) -> Manifest:
     spec = pods.spec(
         order.deployment.pod_template, server, volumes, grace=order.deployment.grace_seconds
     )
+    spec["topologySpreadConstraints"] = [_apart(order)]
     secrets = dict.fromkeys(own.model.secret for own in mounted if own.model.secret is not None)
     if secrets:
         # An image volume is opened by the pod's pull secrets.
         known = spec.get("imagePullSecrets", [])
         spec["imagePullSecrets"] = [*known, *({"name": name} for name in secrets)]
-    copied = [own for own in mounted if own.model.reference is not None]
-    if copied and not order.image_volumes:
-        spec["initContainers"] = [
-            pods.fetcher(own.model, server, order.fetch_image, name=own.name, path=own.path)
-            for own in copied
-        ]
+    if first := list(_first(order, server, mounted)):
+        spec["initContainers"] = first
     return spec
+
+
+def _apart(order: ArmOrder) -> Manifest:
+    """Return that pods of an arm are on nodes of their own where there are enough."""
+    return {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": labels.selector(order.owner, order.arm)},
+    }
+
+
+def _first(order: ArmOrder, server: Manifest, mounted: Iterable["_Mounted"]) -> Iterator[Manifest]:
+    """Yield the containers that run before the server, so that it finds what was asked for."""
+    image = order.fetch_image
+    for own in mounted:
+        if own.model.reference is not None and not order.image_volumes:
+            yield pods.fetcher(own.model, server, image, name=own.name, path=own.path)
+    if order.model.claim is not None and order.model.digest is not None:
+        yield pods.verifier(order.model, server, image, folder=runtimes.model_path(order))
 
 
 class _Mounted(NamedTuple):

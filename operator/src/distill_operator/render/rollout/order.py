@@ -26,6 +26,8 @@ class Model:
     claim: str | None = None
     path: str = ""
     """Folder of the model on the claim; on an artifact it is `models`."""
+    digest: str | None = None
+    """Of the folder's content on a claim, which anybody may write to; None: whatever is there."""
     secret: str | None = None
     """Docker config that opens the artifact's registry."""
     plain_http: bool = False

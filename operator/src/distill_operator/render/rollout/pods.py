@@ -161,11 +161,9 @@ def fetcher(
     """
     assert model.reference is not None
     flags = ["--artifact", f"oci://{model.reference}", "--into", path]
-    shared = ("imagePullPolicy", "resources", "securityContext")
     config = [{"name": "DOCKER_CONFIG", "value": DOCKER_DIR}] if model.secret else []
     login = [{"name": _login(name), "mountPath": DOCKER_DIR, "readOnly": True}]
-    return {key: server[key] for key in shared} | {
-        "image": image or server["image"],
+    return _before(server, image) | {
         "env": [*server["env"], *config],
         "name": f"fetch-{name}",
         "command": ["python", "-m", "distill_server.fetch"],
@@ -176,3 +174,25 @@ def fetcher(
             *(login if model.secret else []),
         ],
     }
+
+
+def verifier(model: Model, server: Manifest, image: str | None, *, folder: str) -> Manifest:
+    """Return the init container that holds the folder of a claim against its digest.
+
+    Another job may publish to the same folder, and a pod that starts later would serve what nobody
+    has asked for. server, image: as of the one that copies. folder: of the model.
+    """
+    assert model.digest is not None
+    return _before(server, image) | {
+        "env": server["env"],
+        "name": f"verify-{MODEL}",
+        "command": ["python", "-m", "distill_server.verify"],
+        "args": ["--folder", folder, "--digest", model.digest],
+        "volumeMounts": [{"name": SCRATCH, "mountPath": SCRATCH_DIR}, *mount(model)],
+    }
+
+
+def _before(server: Manifest, image: str | None) -> Manifest:
+    """Return what containers before the one that serves share with it."""
+    shared = ("imagePullPolicy", "resources", "securityContext", "terminationMessagePolicy")
+    return {key: server[key] for key in shared} | {"image": image or server["image"]}

@@ -109,7 +109,7 @@ def _of_vllm(order: ArmOrder) -> dict[str, str]:
     """Return what vLLM and torch look for in their environment."""
     wanted = order.deployment
     left = wanted.grace_seconds - wanted.drain_seconds
-    digest = (order.model.reference or "").partition("@")[2]
+    digest = (order.model.reference or "").partition("@")[2] or order.model.digest
     return {
         **NAMED_USER,
         "DISTILL_SHUTDOWN_SECONDS": str(max(0, left - LAST_SECONDS)),

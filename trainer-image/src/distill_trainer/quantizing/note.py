@@ -46,8 +46,8 @@ class Smaller:
 
     @property
     def loss(self) -> float:
-        """Share of the quality that is lost; negative where it has risen."""
-        return 1 - self.after / self.before
+        """Share of the quality that is lost; negative where it has risen, 0 where there is none."""
+        return 1 - self.after / self.before if self.before else 0.0
 
     @property
     def compression(self) -> float:

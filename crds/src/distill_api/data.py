@@ -44,7 +44,8 @@ class Columns(Model):
     """Retrieved text that grounds an answer, for generator; for queryTransform's Rewrite what was
     said before the query, a text or a list of them, oldest first."""
     score: ShortText = "score"
-    """Known relevance; optional."""
+    """Known relevance; optional. 0 or less says that the document does not answer the query: it is
+    one of the query's negatives then, and no answer is learnt or counted."""
 
 
 class DataSource(Model):

@@ -159,7 +159,27 @@ _ON_POLICY: Final = (
     "has(self.recipe.generator) && has(self.recipe.generator.logits)"
     " && has(self.recipe.generator.logits.onPolicy)"
 )
+
+
+def _mapped(member: str, loss: str) -> dict[str, JsonValue]:
+    """Return the rule that a map of layers has an entry for each layer that a student keeps."""
+    match = f"self.recipe.{member}.{loss}"
+    return rule(
+        f"!has(self.recipe.{member}) || !has({match}) || !has({match}.layerMap)"
+        " || !has(self.student.fromTeacher)"
+        f" || {match}.layerMap.size() == self.student.fromTeacher.keepLayers.size()",
+        f"recipe.{member}.{loss}.layerMap needs one teacher layer for each of"
+        " student.fromTeacher.keepLayers",
+        at=f".recipe.{member}.{loss}.layerMap",
+    )
+
+
 _GENERATOR_RULES: Final = [
+    *(
+        _mapped(member, loss)
+        for member in ("generator", "queryTransform")
+        for loss in ("hiddenStates", "attentions")
+    ),
     rule(
         f"!({_ON_POLICY}) || has(self.teacher.model)",
         "recipe.generator.logits.onPolicy has the teacher score texts that the student wrote, in"

@@ -35,8 +35,9 @@ class Endpoint(Model):
     url: Annotated[
         str,
         text(
-            r"^https?://.+",
-            "url must start with http:// or https://, for example https://api.example.com/v1",
+            r"^https?://[^/@?#\s]+(/[^?#\s]*)?$",
+            "url must start with http:// or https:// and have no user, query or fragment (a key"
+            " belongs in apiKeySecretRef), for example https://api.example.com/v1",
             most=1024,
         ),
     ]
@@ -100,7 +101,13 @@ _TEACHER_RULES = [
     rule(
         "has(self.model) != has(self.endpoint)",
         "teacher needs exactly one of model (weights run in the job) and endpoint (a server)",
-    )
+    ),
+    rule(
+        "!has(self.maxLength) || !has(self.endpoint)",
+        "teacher.maxLength cuts what weights in the job read, and a server reads what it is sent:"
+        " remove it; student.maxLength is the student's own",
+        at=".maxLength",
+    ),
 ]
 
 
@@ -116,7 +123,8 @@ class Teacher(Model):
     prompts: Prompts = Prompts()
     """Texts put before the teacher's inputs."""
     max_length: Annotated[int, Field(ge=8, le=131072)] | None = None
-    """Tokens of one input; longer texts are cut. The model's own limit by default."""
+    """Tokens of one input of teacher.model; longer texts are cut. The model's own limit by
+    default."""
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
     """Inputs of one forward pass or request."""
     sampling: Sampling = Sampling()

@@ -10,6 +10,8 @@ KINDS_SHOWN: Final = 4
 LIMIT: Final = 1000
 """After so many bad rows reading stops: the file is another one than was meant."""
 NAMES_SHOWN: Final = 8
+SEPARATORS: Final[Mapping[str, str]] = {";": "semicolons", "\t": "tabs", "|": "bars"}
+"""What spreadsheets write between fields instead of commas."""
 SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
     "query": ("question", "anchor", "search", "prompt", "input", "sentence1"),
     "document": ("text", "passage", "positive", "content", "body", "doc", "sentence2", "answer"),
@@ -112,6 +114,8 @@ def no_column(place: Place, ours: str, name: str, there: Iterable[str]) -> Probl
     more = ", …" if len(names) > NAMES_SHOWN else ""
     near = nearest(ours, name, names)
     hint = f'; set columns.{ours}: "{near}"?' if near else f"; name yours in columns.{ours}"
+    if len(names) == 1 and (mark := next((one for one in SEPARATORS if one in names[0]), None)):
+        hint = f"; its fields seem to be parted by {SEPARATORS[mark]}: write it with commas"
     return Problem(place, f'no column "{name}"', f"there are {shown}{more}{hint}")
 
 

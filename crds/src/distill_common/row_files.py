@@ -37,6 +37,8 @@ class Wanted:
     columns: Columns
     required: tuple[str, ...] = ()
     """Our names of the columns without which no row can be used."""
+    lists: tuple[str, ...] = ("negatives",)
+    """Our names of the columns that may hold a list of texts."""
 
     def missing(self, file: str, names: Sequence[str]) -> Problem | None:
         """Return the problem of a header without a required column."""
@@ -52,17 +54,28 @@ type Row = tuple[Place, Mapping[str, Any] | Problem | Header]
 type Read = Callable[[Path, Wanted], Iterator[Row]]
 
 
+GZIP: Final = b"\x1f\x8b"
+ZSTD: Final = b"\x28\xb5\x2f\xfd"
+
+
 @contextmanager
 def _open(file: Path) -> Iterator[IO[bytes]]:
-    """Open a file, unpacked on the way where it is compressed."""
-    if file.name.endswith(".gz"):
+    """Open a file, unpacked on the way where it is compressed.
+
+    Its first bytes say so: names come out of addresses and mounts, which may leave a suffix away.
+    """
+    with file.open("rb") as raw:
+        begin = raw.read(len(ZSTD))
+    if begin.startswith(GZIP):
         with gzip.open(file) as lines:
             yield lines  # type: ignore[misc]  # GzipFile reads like one
-    elif file.name.endswith(".zst"):
+    elif begin == ZSTD:
         import pyarrow as pa
 
         with pa.input_stream(str(file), compression="zstd") as stream:
             yield io.BufferedReader(stream)
+    elif file.name.endswith((".gz", ".zst")):
+        raise EOFError(f"{file.name} does not begin as a compressed file")
     else:
         with file.open("rb") as lines:
             yield lines
@@ -191,18 +204,30 @@ def _row(
             what = f'column "{name[:40]}", byte 0x{ord(value[error.start]) & 0xFF:02x}'
             return Problem(place, "not UTF-8", what)
     row: dict[str, Any] = dict(zip(header, fields, strict=True))
-    return _with_list(place, row, wanted.columns.negatives)
+    for ours in wanted.lists:
+        name = getattr(wanted.columns, ours)
+        if isinstance(cell := row.get(name), str) and cell.strip():
+            # Negatives are always a list; what was said before a query may be a single text.
+            found = _list(place, name, cell, always=ours == "negatives")
+            if isinstance(found, Problem):
+                return found
+            row[name] = found
+    return row
 
 
-def _with_list(place: Place, row: dict[str, Any], name: str) -> Mapping[str, Any] | Problem:
-    """Read a list that is written as JSON in a cell; CSV has no lists."""
-    cell = row.get(name)
-    if not isinstance(cell, str) or not cell.strip():
-        return row
+def _list(place: Place, name: str, cell: str, *, always: bool) -> Any:
+    """Read a list that is written as JSON in a cell; CSV has no lists.
+
+    always: whether a cell without one is a problem; else it is the text that it is.
+    """
     try:
-        return {**row, name: json.loads(cell)}
+        found = json.loads(cell)
     except (ValueError, RecursionError):
-        return Problem(place, f'column "{name}" is no JSON list of texts', f"it is {cell[:60]!r}")
+        if always:
+            what = f'column "{name}" is no JSON list of texts'
+            return Problem(place, what, f"it is {cell[:60]!r}")
+        return cell
+    return found if always or isinstance(found, list) else cell
 
 
 def parquet(file: Path, wanted: Wanted) -> Iterator[Row]:
@@ -265,9 +290,9 @@ def _nested(file: Path, schema: Any, wanted: Wanted) -> Problem | None:
     """Return the problem of a column whose type cannot be a text."""
     import pyarrow as pa
 
-    columns = wanted.columns
-    for name in (columns.query, columns.document, columns.context, columns.answer):
-        place = schema.get_field_index(name)
+    for ours in ("query", "document", "context", "answer"):
+        name = getattr(wanted.columns, ours)
+        place = -1 if ours in wanted.lists else schema.get_field_index(name)
         if place >= 0 and pa.types.is_nested(schema.types[place]):
             kind = str(schema.types[place])[:60]
             return Problem(Place(file.name), f'column "{name}" is a {kind}, expected text')

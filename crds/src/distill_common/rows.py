@@ -54,6 +54,11 @@ class Record:
     score: float | None = None
     negatives: tuple[str, ...] = ()
 
+    @property
+    def answers(self) -> bool:
+        """Whether the document answers the query: 0 is how data says that it does not."""
+        return self.score is None or self.score > 0
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -78,50 +83,64 @@ class Search:
     turns: tuple[str, ...] = ()
     """What was said before the query, oldest first."""
     group: str | None = None
+    score: float | None = None
+
+    @property
+    def answers(self) -> bool:
+        """Whether the query looks for the document, as of a Record."""
+        return self.score is None or self.score > 0
 
 
-def read(path: Path, kind: DataFormat, columns: Columns) -> Iterator[Record | None]:
+def read(
+    path: Path, kind: DataFormat, columns: Columns, limit: int | None = None
+) -> Iterator[Record | None]:
     """Yield the records of a file or folder in a fixed order; None for a row without text.
 
+    limit: rows that are read, good and bad ones; what follows is not looked at.
     Raises BadRows that names the bad rows by kind, as soon as there are too many or at the end.
     """
-    yield from read_as(path, kind, columns, _record, ("document",))
+    yield from read_as(path, kind, Wanted(columns, ("document",)), _record, limit)
 
 
-def read_questions(path: Path, kind: DataFormat, columns: Columns) -> Iterator[Question | None]:
+def read_questions(
+    path: Path, kind: DataFormat, columns: Columns, limit: int | None = None
+) -> Iterator[Question | None]:
     """Yield questions as `read` yields records; None for a row without question or context."""
-    yield from read_as(path, kind, columns, _question, ("query", "context"))
+    yield from read_as(path, kind, Wanted(columns, ("query", "context")), _question, limit)
 
 
-def read_searches(path: Path, kind: DataFormat, columns: Columns) -> Iterator[Search | None]:
+def read_searches(
+    path: Path, kind: DataFormat, columns: Columns, limit: int | None = None
+) -> Iterator[Search | None]:
     """Yield searches as `read` yields records; the column of the context holds earlier turns."""
-    yield from read_as(path, kind, columns, _search, ("document",))
+    wanted = Wanted(columns, ("document",), ("negatives", "context"))
+    yield from read_as(path, kind, wanted, _search, limit)
 
 
 def read_queries(
-    path: Path, kind: DataFormat, columns: Columns
+    path: Path, kind: DataFormat, columns: Columns, limit: int | None = None
 ) -> Iterator[tuple[str, str | None] | None]:
     """Yield query and group of each row likewise, for data that has no documents."""
-    yield from read_as(path, kind, columns, _query, ("query",))
+    yield from read_as(path, kind, Wanted(columns, ("query",)), _query, limit)
 
 
 def read_as[T](
     path: Path,
     kind: DataFormat,
-    columns: Columns,
+    wanted: Wanted,
     make: Callable[[Place, Mapping[str, Any], Columns], T | Problem | None],
-    required: tuple[str, ...] = (),
+    limit: int | None = None,
 ) -> Iterator[T | None]:
-    """Yield what `make` makes of each row, told its place; raises BadRows like `read`.
-
-    required: our names of columns without which a file with a header is refused at once.
-    """
-    problems, names, any_row = Problems(), dict[str, None](), False
-    for place, row in _rows(path, kind, Wanted(columns, required)):
+    """Yield what `make` makes of each row, told its place; raises BadRows like `read`."""
+    columns = wanted.columns
+    problems, names, rows = Problems(), dict[str, None](), 0
+    for place, row in _rows(path, kind, wanted):
         if isinstance(row, Header):
             names |= dict.fromkeys(row.names[:NAMES_KEPT])
             continue
-        any_row = True
+        if rows == limit:
+            break
+        rows += 1
         if isinstance(row, Mapping) and len(names) < NAMES_KEPT:
             names |= dict.fromkeys(map(str, row))
         found = row if isinstance(row, Problem) else make(place, row, columns)
@@ -132,7 +151,7 @@ def read_as[T](
         if problems.full:
             break
     problems.check()
-    _check_whole(names, columns, any_row=any_row)
+    _check_whole(names, columns, any_row=rows > 0)
 
 
 def _check_whole(names: Mapping[str, None], columns: Columns, *, any_row: bool) -> None:
@@ -212,14 +231,16 @@ def _search(place: Place, row: Mapping[str, Any], columns: Columns) -> Search | 
         return no_column(place, "document", columns.document, row)
     found = _texts(place, row, (columns.query, columns.document))
     group, turns = _group(place, row, columns), _list(place, row, columns.context)
+    score = _score(place, row, columns)
     if isinstance(found, Problem):
         return found
-    if isinstance(group, Problem):
-        return group
-    if isinstance(turns, Problem):
-        return turns
+    for one in (group, turns, score):
+        if isinstance(one, Problem):
+            return one
     query, document = found
-    return None if document is None else Search(document, query, turns, group)
+    if document is None:
+        return None
+    return Search(document, query, turns, group, score)  # type: ignore[arg-type]  # no Problem is left
 
 
 def _query(

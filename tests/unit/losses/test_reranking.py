@@ -172,7 +172,10 @@ def test_the_recipe_weighs_its_losses():
 def test_a_batch_without_a_second_document_is_refused():
     keep = torch.tensor([[True, False]])
     lists = Lists(random(1, 2, seed=15), random(1, 2, seed=16).detach(), keep)
-    with pytest.raises(ValueError, match="keeps none of them"):
+    with pytest.raises(ValueError, match="no list has a second document"):
         reranking.reranker_loss(
             RerankerRecipe(margin_mse=MarginMse()), lists, lambda _: torch.zeros(()), through=0
         )
+    both = RerankerRecipe(margin_mse=MarginMse(), contrastive=Contrastive())
+    loss = reranking.reranker_loss(both, lists, lambda _: torch.tensor(1.5), through=0)
+    assert {name: float(part) for name, part in loss.parts.items()} == {"contrastive": 1.5}

@@ -47,6 +47,8 @@ def test_relevancy_is_the_mean_cosine_of_guessed_questions():
 
     guesses = ['{"question": "same", "noncommittal": 0}'] * 2 + ['{"question": "other"}']
     assert judging.relevancy(says(*guesses), embed, CASE) == pytest.approx(2 / 3)
+    odd = ['{"question": "same", "noncommittal": [0]}'] * 3
+    assert judging.relevancy(says(*odd), embed, CASE) == pytest.approx(1)
     evasive = ['{"question": "same", "noncommittal": 1}'] * 3
     assert judging.relevancy(says(*evasive), embed, CASE) == 0.0
 

@@ -48,6 +48,19 @@ def test_latency_and_pace_are_those_of_the_models():
     assert len(found["teacher"].rounds) == 3
 
 
+def test_what_a_model_says_that_it_made_is_what_counts():
+    work = speed.Workload(["a"], [["b"] * 4, ["c"] * 4], 2, made=int)
+    models = {"brief": lambda _: writes(3, 0.02), "long": lambda _: writes(30, 0.04)}
+    found = speed.measure(models, work, lambda _done, _total: None)
+    assert found["brief"].texts_per_second == pytest.approx(150)
+    assert found["long"].texts_per_second == pytest.approx(750)
+
+
+def writes(tokens: int, seconds: float) -> int:
+    Clock.now += seconds
+    return tokens
+
+
 def test_models_take_turns_and_the_first_changes():
     _, calls, told = run(rounds=1)
     warm_up = 2 * 2 * speed.WARM_UP

@@ -134,3 +134,52 @@ def test_a_probability_of_nothing_is_masked():
 def test_an_answer_of_another_kind_is_refused_with_the_servers_name():
     with pytest.raises(BadInput, match="does not answer like /v1/chat/completions"):
         asked_of(Answer(200, b'{"choices": []}'))
+
+
+TOO_LONG = [
+    b'{"message": "This model\'s maximum context length is 64 tokens. However, you requested 80"}',
+    b'{"error": {"code": "context_length_exceeded"}}',
+    b"The prompt (80 tokens) is longer than the maximum model length of 64",
+    b"prompt is too long: 80 tokens > 64 maximum",
+]
+
+
+@pytest.mark.parametrize("told_so", TOO_LONG)
+def test_a_conversation_that_is_too_long_is_a_flaw_and_no_end(told_so: bytes):
+    found, calls = asked_of(Answer(400, told_so))
+    assert (found.text, found.flaw) == ("", Flaw.TOO_LONG)
+    assert len(calls) == 1
+
+
+def test_what_a_server_does_not_take_is_renamed_or_left_out():
+    def reasoning(call: Call) -> Answer:
+        asked = json.loads(call.body)
+        if "max_tokens" in asked:
+            return Answer(400, b"'max_tokens' is not supported: use 'max_completion_tokens'")
+        if "seed" in asked or "top_p" in asked:
+            return Answer(422, b"Extra inputs are not permitted: seed, top_p")
+        return told({"content": "Ann"})
+
+    found, calls = asked_of(reasoning, max_tokens=9)
+    assert found.text == "Ann"
+    last = json.loads(calls[-1].body)
+    assert last["max_completion_tokens"] == 9
+    assert not {"max_tokens", "seed", "top_p"} & last.keys()
+    assert len(calls) == 3
+
+
+def test_a_nucleus_that_was_asked_for_is_not_left_out():
+    with pytest.raises(BadInput, match="top_p is not supported"):
+        asked_of(Answer(400, b"top_p is not supported"), top_p=0.5)
+
+
+def test_the_same_server_is_asked_briefly():
+    settings = Sampling(max_tokens=99)
+    with serving(lambda _: told({"content": "Ann"})) as server:
+        endpoint = Endpoint(url=f"{server.url}/v1", model="m")
+        teacher = ChatEndpoint(endpoint, None, settings, Budget(None))
+        asked = [answers.ask("who?", "Ann did.", settings)]
+        for one in (teacher.brief(5), teacher):
+            one.answer(asked)
+        teacher.close()
+    assert [json.loads(call.body)["max_tokens"] for call in server.calls] == [5, 99]

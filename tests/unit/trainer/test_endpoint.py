@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,12 @@ def good(call: Call) -> Answer:
     return Answer(200, json.dumps(body).encode())
 
 
+def one_of(bodies: Iterator[bytes], call: Call) -> Answer:
+    """Answer with the next body; well where it is empty or there is none."""
+    body = next(bodies, b"")
+    return Answer(200, body) if body else good(call)
+
+
 @contextmanager
 def a_teacher(
     answer: Callable[[Call], Answer], *, budget: Budget | None = None, **options: Any
@@ -39,6 +46,11 @@ def a_teacher(
             yield teacher, server
         finally:
             teacher.close()
+
+
+def embeddings(*indices: int) -> bytes:
+    rows = [{"index": number, "embedding": [1.0, float(number)]} for number in indices]
+    return json.dumps({"data": rows, "usage": {"total_tokens": 3}}).encode()
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +120,7 @@ STRANGE = {
     "no JSON": b"<html>",
     "no data": b"{}",
     "too few": b'{"data": [{"index": 0, "embedding": [1.0]}]}',
+    "twice the same": embeddings(0, 0),
     "ragged": b'{"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [1, 2]}]}',
 }
 
@@ -136,6 +149,61 @@ def test_the_budget_counts_earlier_attempts_too():
         pytest.raises(BadInput, match="tokenBudget is used up: 110 of 100"),
     ):
         teacher.embed([f"t{n}" for n in range(20)], prompt="")
+
+
+def test_a_budget_cannot_be_kept_where_no_usage_is_told():
+    def silent(call: Call) -> Answer:
+        told = json.loads(good(call).body)
+        return Answer(200, json.dumps({**told, "usage": None}).encode())
+
+    with a_teacher(silent) as (teacher, _):
+        assert teacher.embed(["a"], prompt="").tokens == 0
+    with (
+        a_teacher(silent, budget=Budget(100)) as (teacher, server),
+        pytest.raises(BadInput, match=r"tells no usage .* teacher\.endpoint\.tokenBudget"),
+    ):
+        teacher.embed([f"t{n}" for n in range(40)], prompt="")
+    assert len(server.calls) < 20
+
+
+HALF = [b'{"data": [{"index"', b"<html>gateway</html>", b'{"error": {"message": "overloaded"}}']
+
+
+@pytest.mark.parametrize("half", HALF, ids=["half", "a page", "an error with status 200"])
+def test_half_an_answer_of_a_server_that_has_answered_is_asked_for_again(half: bytes):
+    bodies = iter([b"", half])
+    with a_teacher(lambda call: one_of(bodies, call), max_concurrency=1) as (teacher, server):
+        assert len(teacher.embed(["a", "b", "c", "d"], prompt="").vectors) == 4
+    assert len(server.calls) == 3
+
+
+def test_a_server_that_never_answers_whole_again_is_left_to_the_job():
+    bodies = chain([b""], repeat(b"{"))
+    with (
+        a_teacher(lambda call: one_of(bodies, call), max_concurrency=1) as (teacher, _),
+        pytest.raises(TryAgain, match="after 6 attempts: an answer that cannot be read"),
+    ):
+        teacher.embed(["a", "b", "c"], prompt="")
+
+
+@pytest.mark.parametrize("status", [400, 401, 429])
+def test_a_key_that_the_server_repeats_is_not_told(status: int):
+    told = b"Incorrect key k3y: you exceeded your current quota"
+    with (
+        a_teacher(lambda _: Answer(status, told)) as (teacher, _),
+        pytest.raises((BadInput, TryAgain), match=r"key \*\*\*: you exceeded") as caught,
+    ):
+        teacher.embed(["a"], prompt="")
+    assert "k3y" not in str(caught.value)
+
+
+def test_who_is_asked_is_named():
+    judge = endpoints.Whose("The judge", "evaluation.judge.endpoint")
+    with (
+        a_teacher(lambda _: Answer(404), budget=Budget(None, whose=judge)) as (teacher, _),
+        pytest.raises(BadInput, match=r"^The judge at .* Check evaluation\.judge\.endpoint\.url"),
+    ):
+        teacher.embed(["a"], prompt="")
 
 
 def test_requests_keep_their_distance():

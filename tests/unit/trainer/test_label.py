@@ -238,6 +238,32 @@ def test_prepare_leaves_what_the_student_learns_from(tmp_path: Path, teacher: Pa
     assert report.facts["leaks"] == "0"
 
 
+def test_no_text_of_the_test_is_learnt_from_though_the_data_names_it_as_a_negative(
+    tmp_path: Path, teacher: Path
+):
+    rows = some_rows(ROWS)
+    for place, row in enumerate(rows):
+        row["negatives"] = [rows[(place + step) % ROWS]["document"] for step in (17, 41)]
+    write_jsonl(tmp_path / "data.jsonl", rows)
+    label.run(a_job(tmp_path, teacher))
+    context = a_job(tmp_path, teacher, Stage.PREPARE)
+    prepare.run(context)
+    output = context.workspace.output(Stage.PREPARE)
+    texts = parquet.read_table(output.path / "texts.parquet").to_pylist()
+    records = parquet.read_table(output.path / "records.parquet").to_pylist()
+    mined = np.load(output.path / "negatives.npy")
+    train = np.array([record["split"] == "train" for record in records])
+    assert {texts[one]["split"] for one in mined[train].ravel() if one >= 0} == {"train"}
+    # Of those that are left, the data's own come first.
+    named = {row["query"]: row["negatives"] for row in rows}
+    own = [
+        texts[first]["text"] in named[texts[record["query_id"]]["text"]]
+        for record, first in zip(records, mined[:, 0], strict=True)
+        if record["split"] == "train" and first >= 0
+    ]
+    assert sum(own) > len(own) / 2
+
+
 def test_prepare_says_the_same_again(tmp_path: Path, teacher: Path):
     label.run(a_job(tmp_path, teacher))
     first = prepare.run(a_job(tmp_path, teacher, Stage.PREPARE))

@@ -282,3 +282,62 @@ def test_a_flipped_byte_of_a_columnar_file_never_crashes(
         assert error.sentence  # noqa: PT017 - either way is right
     else:
         assert len(found) <= 3
+
+
+@pytest.mark.parametrize("limit", [3, 4, 5])
+def test_bad_rows_are_told_though_only_the_first_rows_are_read(tmp_path: Path, limit: int):
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"document": "a"}\n{"document": 7}\n' + '{"document": "b"}\n' * 3 + "{\n")
+    with pytest.raises(BadInput, match='line 2: column "document" is a number'):
+        list(records.read(path, DataFormat.JSONL, Columns(), limit))
+
+
+def test_rows_beyond_the_first_ones_are_not_looked_at(tmp_path: Path):
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"document": "a"}\n{"document": " "}\n' + "broken\n")
+    assert list(records.read(path, DataFormat.JSONL, Columns(), 2)) == [Record("a"), None]
+    assert list(records.read(path, DataFormat.JSONL, Columns(), 1)) == [Record("a")]
+
+
+TURNS = ["Who was Ada?", "A mathematician."]
+
+
+def test_turns_are_read_as_a_list_from_every_format(tmp_path: Path):
+    rows: list[dict[str, Any]] = [
+        {"query": "q1", "document": "d1", "context": TURNS},
+        {"query": "q2", "document": "d2", "context": ["[sic] only one"]},
+    ]
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    cells = [json.dumps(TURNS).replace('"', '""'), "[sic] only one"]
+    (tmp_path / "a.csv").write_text(
+        f'query,document,context\nq1,d1,"{cells[0]}"\nq2,d2,{cells[1]}\nq3,d3,\n'
+    )
+    for kind in (DataFormat.PARQUET, DataFormat.JSONL, DataFormat.CSV):
+        found = list(records.searches(tmp_path, kind, Columns()))
+        assert [one.turns for one in found[:2] if one] == [tuple(TURNS), ("[sic] only one",)]
+
+
+def test_a_context_that_is_a_list_is_no_generators_context(tmp_path: Path):
+    rows = [{"query": "q", "context": TURNS}]
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    with pytest.raises(BadInput, match=r'column "context" is a list<.*, expected text'):
+        list(records.questions(tmp_path, DataFormat.PARQUET, Columns()))
+
+
+def test_a_compressed_file_is_known_by_its_first_bytes(tmp_path: Path):
+    path = tmp_path / "rows"
+    path.write_bytes(gzip.compress(b'{"document": "d"}\n'))
+    assert read(path) == [Record("d")]
+    with pa.output_stream(str(path), compression="zstd") as file:
+        file.write(b'{"document": "e"}\n')
+    assert read(path) == [Record("e")]
+    (tmp_path / "plain.jsonl.gz").write_bytes(b'{"document": "d"}\n')
+    assert "the compressed file is broken" in refused(tmp_path / "plain.jsonl.gz")
+
+
+@pytest.mark.parametrize(("mark", "word"), [(";", "semicolons"), ("\t", "tabs")])
+def test_other_marks_between_fields_are_named(tmp_path: Path, mark: str, word: str):
+    path = tmp_path / "a.csv"
+    path.write_text(f"query{mark}document\nq{mark}d\n")
+    assert f"its fields seem to be parted by {word}" in refused(path, DataFormat.CSV)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from distill_trainer.labelling import claims, shards
+from distill_trainer.labelling import claims, searching, shards
 from distill_trainer.labelling.claims import Claims
 from distill_trainer.labelling.corpus import Corpus, collect
 from distill_trainer.labelling.shards import Shard
-from distill_trainer.sources.records import Record
+from distill_trainer.sources.records import Record, Search
 from distill_trainer.storage import Folder
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,11 +108,37 @@ def test_texts_are_kept_once_and_by_kind():
         Record("q"),
         Record("d3", "q", negatives=("d",)),
     ]
-    corpus: Corpus = collect(rows, None)
+    corpus: Corpus = collect(rows)
     assert corpus.texts() == ["q", "q2", "d", "q", "d3"]
     assert corpus.empty == 1
     assert corpus.pairs() == 3
 
 
-def test_max_records_counts_rows():
-    assert len(collect([Record("a"), None, Record("b"), Record("c")], 3).records) == 2
+def test_a_document_that_scores_nothing_is_no_answer_but_a_negative():
+    rows = [
+        Record("bad", "q", score=0, negatives=("worse",)),
+        Record("good", "q", score=0.5),
+        Record("also good", "q", negatives=("bad",)),
+        None,
+        Record("bad", "nothing answers this", score=-1),
+        Record("other", "p"),
+    ]
+    corpus = collect(rows)
+    places = corpus.documents
+    assert list(corpus.queries) == ["q", "p"]
+    assert [(row[0], row[1]) for row in corpus.records] == [
+        (0, places["good"]), (0, places["also good"]), (1, places["other"]),
+    ]  # fmt: skip
+    assert corpus.records[0][4] == [places["bad"], places["worse"]]
+    assert corpus.records[1][4] == [places["bad"], places["worse"]]
+    assert corpus.records[2][4] == []
+    assert (corpus.rows, corpus.rejected, corpus.empty_rows) == (6, 2, [4])
+
+
+def test_a_query_transform_looks_for_no_document_that_scores_nothing():
+    rows = [Search("good", "q"), Search("bad", "q", score=0), Search("bad", "p", score=0)]
+    found = searching.collect(rows, turns=False)
+    assert [query.text for query in found.queries] == ["q"]
+    assert found.relevant == [(0, found.documents["good"], None)]
+    assert list(found.documents) == ["good", "bad"]
+    assert (found.rows, found.rejected) == (3, 2)

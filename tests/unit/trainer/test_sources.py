@@ -133,6 +133,17 @@ def test_a_secret_without_the_key_names_the_key(tmp_path: Path):
         )
 
 
+@pytest.mark.parametrize("value", ["s3cret\nother", "s3cret \u2026", "two words", ""])
+def test_a_token_that_no_header_carries_is_told_without_its_text(tmp_path: Path, value: str):
+    (tmp_path / "secrets" / "key").mkdir(parents=True)
+    (tmp_path / "secrets" / "key" / "token").write_text(value)
+    with pytest.raises(TryAgain, match='"token" of Secret "key" is no token') as caught:
+        fetching.fetch(
+            a_request(tmp_path, "https://127.0.0.1/rows.jsonl", secret=SecretRef(name="key"))
+        )
+    assert "s3cret" not in str(caught.value)
+
+
 def test_credentials_in_a_uri_are_never_shown():
     assert shown("https://me:hush@host/a?sig=hush") == "https://host/a"
 

@@ -12,17 +12,22 @@ import pytest
 import tiny_causal
 from distill_api.names import Stage
 from distill_api.student import FromTeacher
-from distill_api.teacher import Sampling
+from distill_api.teacher import Endpoint, Sampling
+from distill_trainer.components.generator import evaluate
 from distill_trainer.errors import BadInput
 from distill_trainer.labelling import asking
 from distill_trainer.students import causal
 from distill_trainer.students.causal import Causal
 from distill_trainer.teachers.answers import Ask
+from distill_trainer.teachers.chat_endpoint import ChatEndpoint
+from distill_trainer.teachers.endpoint import Budget
 from distill_trainer.teachers.local_generator import LocalGenerator
+from distill_trainer.texts import conversation
 from http_faults import Answer, Call, Server, serving
 from pyarrow import parquet
-from stage_jobs import Job, generating_job
+from stage_jobs import STAGES, Job, generating_job
 
+ROWS = tiny_causal.rows(3)
 SAMPLING = {"temperature": 0, "maxTokens": 8, "topLogprobs": 4}
 
 
@@ -45,14 +50,13 @@ class Served:
         chat = tuple((one["role"], one["content"]) for one in asked["messages"])
         (found,) = LocalGenerator(self.teacher, sampling, 1).answer([Ask(chat)])
         assert found.ids is not None
-        assert found.distributions is not None
+        cached = found.distributions
         rows = [
             {"token": self.name(number), "top_logprobs": [
                 {"token": self.name(one), "logprob": float(value)}
                 for one, value in zip(top, values, strict=True)]}
-            for number, top, values in zip(
-                found.ids, found.distributions.ids, found.distributions.logprobs, strict=True)
-        ]  # fmt: skip
+            for number, top, values in zip(found.ids, cached.ids, cached.logprobs, strict=True)
+        ] if cached else []  # fmt: skip
         body = {
             "choices": [
                 {
@@ -134,6 +138,30 @@ def test_a_server_that_gives_fewer_is_asked_for_fewer(job: Job, served: tuple[Se
     report, _ = job.run(Stage.LABEL)
     assert report.facts["topLogprobsStored"] == "20"
     assert json.loads(served[1].calls[-1].body)["top_logprobs"] == 20
+
+
+def test_a_server_is_timed_by_the_tokens_that_it_wrote(served: tuple[Served, Server]):
+    teacher, server = served
+    settings = Sampling(temperature=0, max_tokens=500)
+    endpoint = Endpoint(url=f"{server.url}/v1", model="m")
+    asked = [conversation.chat(one["query"], one["context"], settings) for one in ROWS]
+    texts = [json.dumps([(one["role"], one["content"]) for one in chat]) for chat in asked]
+    model = ChatEndpoint(endpoint, None, settings, Budget(None))
+    written = evaluate._writer(model, teacher.teacher.tokenizer)(texts)
+    model.close()
+    short = settings.model_copy(update={"max_tokens": evaluate.SPEED_TOKENS})
+    local = LocalGenerator(teacher.teacher, short, 1)
+    alone = local.answer([Ask(tuple((m["role"], m["content"]) for m in chat)) for chat in asked])
+    assert written == sum(one.tokens for one in alone) < evaluate.SPEED_TOKENS * len(ROWS)
+    assert {json.loads(call.body)["max_tokens"] for call in server.calls} == {evaluate.SPEED_TOKENS}
+
+
+def test_a_served_teacher_is_measured_beside_its_student(job: Job):
+    for stage in STAGES:
+        report, _ = job.run(stage)
+    assert report.evaluation is not None
+    assert {score.measure for score in report.evaluation.scores} == {"ROUGE-L", "TokenF1"}
+    assert float(report.evaluation.teacher.items_per_second) > 0
 
 
 def other_student(job: Job, _: Served) -> None:

@@ -206,6 +206,55 @@ def test_a_batch_tells_of_its_tokens_while_it_is_written(monkeypatch: pytest.Mon
         LocalGenerator(teacher, sampling, 4).answer(asked, stop)
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_a_prompt_beyond_the_positions_is_a_flaw_and_leaves_its_neighbours_alone(kind: str):
+    teacher = tiny_causal.model(kind, max_position_embeddings=48)
+    sampling = conversation.Sampling(temperature=1, max_tokens=16, top_logprobs=3)
+    long = [answers.ask("a1 ?", "a1 b2" + " c3" * more, sampling, more) for more in (0, 9, 60, 12)]
+    found = LocalGenerator(teacher, sampling, 4).answer(long)
+    assert [one.flaw is Flaw.TOO_LONG for one in found] == [False, False, True, False]
+    for asked, one in zip(long, found, strict=True):
+        prompt = conversation.prompt_ids(teacher.tokenizer, asked.chat)
+        assert one.prompt_tokens == len(prompt)
+        assert one.tokens <= max(min(16, 48 - len(prompt)), 0)
+        (alone,) = LocalGenerator(teacher, sampling, 1).answer([asked])
+        assert (one.text, one.flaw) == (alone.text, alone.flaw)
+        if one.distributions is not None:
+            assert len(one.distributions.ids) == one.tokens
+
+
+def test_dropout_of_attention_is_no_part_of_what_is_transferred():
+    def taught(dropout: float) -> tuple[float, dict[str, torch.Tensor]]:
+        student = tiny_causal.model("gpt2", layers=2, seed=1, attn_pdrop=dropout, embd_pdrop=0.0,
+                                    resid_pdrop=0.0)  # fmt: skip
+        teacher = tiny_causal.model("gpt2")
+        made = course({"attentions": {}}, some(student, 4), student, teacher)
+        causal_pass.undimmed(student)
+        student.model.train()
+        return gradients(made)
+
+    (loss, found), (expected, plain) = taught(0.5), taught(0.0)
+    assert loss == expected
+    for name, gradient in plain.items():
+        assert torch.equal(found[name], gradient), name
+
+
+def test_a_model_whose_attention_is_told_with_dropout_is_refused():
+    student = tiny_causal.model("gpt2", layers=1, attn_pdrop=0.5)
+    student.model.set_attn_implementation("eager")
+
+    attention = student.model.transformer.h[0].attn
+    own = attention.forward
+
+    def dimmed(*given: object, **named: object) -> tuple[torch.Tensor, torch.Tensor]:
+        out, weights = own(*given, **named)
+        return out, nn.functional.dropout(weights, 0.5, attention.training)
+
+    attention.forward = dimmed
+    with pytest.raises(BadInput, match="type gpt2 tell no attention that is whole"):
+        causal_pass.undimmed(student)
+
+
 def test_samples_are_of_the_distribution():
     sampling = conversation.Sampling(temperature=0.5)
     scores = torch.log(torch.tensor([[0.2, 0.3, 0.5]]))

@@ -206,12 +206,13 @@ def _retrained(finished: Finished, tmp_path: Path, **spec: Any) -> Job:
 @contextmanager
 def _kept(job: Job) -> Iterator[None]:
     """Bring the workspace's training back that another one takes the place of."""
-    pointer = job.root / "workspace/train.json"
-    before = pointer.read_text()
+    pointers = [job.root / f"workspace/{stage}.json" for stage in ("train", "evaluate")]
+    before = [pointer.read_text() for pointer in pointers]
     try:
         yield
     finally:
-        pointer.write_text(before)
+        for pointer, text in zip(pointers, before, strict=True):
+            pointer.write_text(text)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +252,18 @@ def test_another_tokenizer_learns_from_text_and_is_refused_for_logits(
     with pytest.raises(BadInput, match="The tokenizers differ"):
         fresh.run(Stage.LABEL)
     assert not list((tmp_path / "fresh").rglob("shards/*"))
+    # Learning from the text is fine, comparing the probabilities of other tokens is not.
+    by_text = {"recipe": {"generator": {"outputs": {}}}, "student": model}
+    gates = {"gates": [{"measure": "Likelihood", "minRetention": 0.5}]}
+    gated = Job(tmp_path / "gated", teacher, **by_text, evaluation=gates)
+    with pytest.raises(BadInput, match=r"Likelihood, .* student \(79\) and teacher \(78\)"):
+        gated.run(Stage.LABEL)
+    plain = _retrained(finished, tmp_path / "plain", **by_text)
+    with _kept(finished[0]):
+        plain.run(Stage.TRAIN)
+        report = plain.run(Stage.EVALUATE)
+    assert report.evaluation is not None
+    assert {score.measure for score in report.evaluation.scores} == {"ROUGE-L", "TokenF1"}
 
 
 def test_a_head_with_more_padding_than_the_teachers_is_the_same_tokenizer(

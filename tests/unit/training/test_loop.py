@@ -399,3 +399,21 @@ def test_convergence_is_told_from_the_last_quarter():
     assert convergence.converged(curve(0.1, 0.5, 0.8, 0.81, 0.812), stopped_early=False) is True
     assert convergence.converged(curve(0.1, 0.2, 0.3, 0.4, 0.5), stopped_early=False) is False
     assert convergence.converged(curve(0.1, 0.5), stopped_early=False) is None
+    # Log-likelihoods: flat is flat below 0, too.
+    flat = curve(-4.0, -2.5, -2.02, -2.01, -2.0)
+    assert convergence.converged(flat, stopped_early=False) is True
+    assert convergence.converged(curve(-4.0, -3.0, -2.5, -2.2, -2.0), stopped_early=False) is False
+
+
+def test_records_that_no_loss_learns_from_never_make_a_batch(teacher_folder: Path, tmp_path: Path):
+    scarce = tiny_models.world(tmp_path)
+    mined = np.load(scarce.prepared / "negatives.npy")
+    mined[np.arange(len(mined)) % 3 > 0] = -1
+    np.save(scarce.prepared / "negatives.npy", mined)
+    made = course(scarce, teacher_folder, recipe={"marginMse": {}}, batchSize=2)
+    assert 10 <= len(made.source.pairs) < 42
+    for step in range(2 * len(made.source.pairs)):
+        assert made.source.batch(step, torch.device("cpu")).rows.has_negatives
+    # Other losses learn from all of them.
+    whole = course(scarce, teacher_folder, recipe={"marginMse": {}, "mse": {}}, batchSize=2)
+    assert len(whole.source.pairs) == 42

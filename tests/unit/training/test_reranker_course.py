@@ -1,5 +1,6 @@
 """What a step of a reranker teaches: gradients, scale, margins, and teachers that teach nothing."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,28 @@ def test_micro_batches_change_no_gradient(prepared: Path, ranking_teacher: Path,
         largest = max(float(one.abs().max()) for one in whole.values())
         for name, expected in whole.items():
             assert float((parts[name] - expected).abs().max()) < 1e-6 * max(largest, 1.0)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_lists_of_one_document_stop_no_training(
+    prepared: Path, ranking_teacher: Path, tmp_path: Path, architecture: str
+):
+    scarce = tmp_path / "prepared"
+    shutil.copytree(prepared, scarce)
+    others, scores = np.load(scarce / "negatives.npy"), np.load(scarce / "scores.npy")
+    alone = np.arange(len(others)) % 3 > 0
+    others[alone], scores[alone, 1:] = -1, np.nan
+    np.save(scarce / "negatives.npy", others)
+    np.save(scarce / "scores.npy", scores)
+    listed = a_course(scarce, ranking_teacher, architecture, {"marginMse": {}}, batchSize=2)
+    assert listed.source.pairs.compared.all()
+    assert 10 <= len(listed.source.pairs) == len(listed.scores)
+    # By the documents of other lists they teach something.
+    every = a_course(scarce, ranking_teacher, architecture, EVERYTHING, batchSize=2)
+    assert len(every.source.pairs) > len(listed.source.pairs)
+    for step in range(40):
+        every.student.zero_grad()
+        assert np.isfinite(every.learn(step).loss)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -5,12 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_models
+import tiny_rankers
 import torch
+from distill_api.sources import ModelSource
 from distill_api.student import FromTeacher, Student
 from distill_api.teacher import Prompts
 from distill_trainer.errors import BadInput
-from distill_trainer.students import from_teacher, head, make, slicing
-from sentence_transformers import SentenceTransformer
+from distill_trainer.students import from_teacher, head, make, rankers, slicing
+from distill_trainer.teachers import encoders
+from safetensors import safe_open
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.base.modules import Dense
 from transformers import AutoModel, AutoTokenizer
 
 TEXTS = ["a1 a2 b3", "c4", "d5 e6 f7 g8 h9 a1 a1"]
@@ -124,6 +129,43 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path):
         make.load(tmp_path)
 
 
+def test_weights_stored_in_half_are_trained_and_asked_in_full(teacher_folder: Path, tmp_path: Path):
+    # T6: transformers takes the type of the file, in which small steps of AdamW would be lost.
+    half = make.load(teacher_folder)
+    half.to(torch.bfloat16)
+    half.save(str(tmp_path / "half"))
+    ranker = tiny_rankers.teacher()
+    ranker.to(torch.bfloat16)
+    ranker.save(str(tmp_path / "ranker"))
+    source = ModelSource(uri="file:///half")
+    model = {"model": {"uri": "file:///half"}}
+    found: list[torch.nn.Module] = [
+        student(tmp_path / "half", **model),
+        student(tmp_path / "half", fromTeacher={"keepLayers": [1]}),
+        encoders.load(SentenceTransformer, tmp_path / "half", source, None, gpus=0),
+        encoders.load(CrossEncoder, tmp_path / "ranker", source, None, gpus=0),
+    ]
+    for kind in ("BiEncoder", "LateInteraction", "CrossEncoder"):
+        wanted = {"fromTeacher": {"keepLayers": [0]}, "architecture": kind}
+        spec = Student.model_validate(wanted)
+        found.append(rankers.make_ranker(spec, tmp_path / "ranker", Prompts(), max_length=None,
+                                         seed=0))  # fmt: skip
+    for one in found:
+        assert {p.dtype for p in one.parameters()} == {torch.float32}
+    with safe_open(str(tmp_path / "half/model.safetensors"), "pt") as stored:
+        assert stored.get_tensor(next(iter(stored.keys()))).dtype is torch.bfloat16
+
+
+def test_prompts_that_the_pooling_leaves_out_are_refused(teacher_folder: Path, tmp_path: Path):
+    model = make.load(teacher_folder)
+    model[1].include_prompt = False
+    model.save(str(tmp_path))
+    spec = Student.model_validate({"model": {"uri": "file:///x"}})
+    with pytest.raises(BadInput, match="pooling leaves its prompts out"):
+        make.make(spec, tmp_path, Prompts(query="q: "), max_length=None, seed=0)
+    make.make(spec, tmp_path, Prompts(), max_length=None, seed=0)
+
+
 def test_prompts_are_kept_for_those_who_serve(teacher_folder: Path, tmp_path: Path):
     spec = Student.model_validate({"fromTeacher": {"keepLayers": [0]}})
     prompts = Prompts(query="q: ", document="d: ")
@@ -145,6 +187,36 @@ def test_a_fitted_head_keeps_inner_products_better_than_a_random_one(
         own = made.encode(texts, show_progress_bar=False)
         errors.append(float(np.abs(own @ own.T - target @ target.T).mean()))
     assert errors[1] < 0.3 * errors[0]
+
+
+def test_a_linear_layer_that_a_student_brings_is_not_fitted_anew(
+    world: tiny_models.World, teacher_folder: Path, tmp_path: Path
+):
+    whole = make.load(teacher_folder)
+    own = Dense(32, 24)
+    brought = SentenceTransformer(modules=[whole[0], whole[1], own, whole[2]], device="cpu")
+    brought.save(str(tmp_path))
+    made = student(tmp_path, model={"uri": "file:///x"}, embeddingDimension=12)
+    new = made[3].linear.weight.clone()
+    teacher = world.teacher.encode(TEXTS * 8, show_progress_bar=False)
+    assert head.fit(made, TEXTS * 8, teacher, turned=False)
+    assert torch.equal(made[2].linear.weight, own.linear.weight)
+    assert not torch.equal(made[3].linear.weight, new)
+    assert encoded(made).shape == (3, 12)
+
+
+def test_the_width_of_a_late_interaction_model_is_its_own(teacher_folder: Path, tmp_path: Path):
+    make.load(teacher_folder)[0].save(str(tmp_path))
+    spec = {"model": {"uri": "file:///x"}, "architecture": "LateInteraction"}
+    made = rankers.make_ranker(
+        Student.model_validate(spec), tmp_path, Prompts(), max_length=None, seed=0
+    )
+    width = made.get_embedding_dimension()
+    with pytest.raises(BadInput, match=f"gives each token {width} dimensions"):
+        rankers.make_ranker(
+            Student.model_validate(spec | {"embeddingDimension": 12}), tmp_path, Prompts(),
+            max_length=None, seed=0,
+        )  # fmt: skip
 
 
 def test_a_narrower_teacher_leaves_the_head_as_it_is(teacher_folder: Path):

@@ -6,12 +6,14 @@ from typing import Any
 
 import optuna
 import pytest
+import torch
 from distill_api.job import DistillationJobSpec
 from distill_api.names import Stage
 from distill_api.training import Sweep
 from distill_trainer.errors import BadInput, TryAgain
 from distill_trainer.report import sweep_section
 from distill_trainer.sweeping import run, space, study
+from distill_trainer.training import loop
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 from stage_jobs import Job
@@ -191,6 +193,28 @@ def test_a_sweep_of_which_nothing_can_be_trained_says_why(
         job.run(stage)
     with pytest.raises(BadInput, match=r"none of the 2 trials .* training.batchSize is [56]000"):
         job.run(Stage.TRAIN)
+
+
+def test_a_trial_that_fits_no_accelerator_does_not_end_the_others(
+    teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parameters = [{"path": "training.batchSize", "values": ["16", "18"]}]
+    sweep = {"algorithm": "Grid", "parameters": parameters, "prune": False}
+    job = Job(tmp_path, teacher_folder, training=TRAINING, sweep=sweep)
+    for stage in (Stage.LABEL, Stage.PREPARE):
+        job.run(stage)
+    step = loop._step
+
+    def full(course: Any, *rest: Any) -> dict[str, Any]:
+        if course.training.batch_size == 18:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(course, *rest)
+
+    monkeypatch.setattr(loop, "_step", full)
+    report, _ = job.run(Stage.TRAIN)
+    assert report.sweep is not None
+    assert (report.sweep.best, report.sweep.failed) == (0, 1)
+    assert "accelerator ran out of memory" in table(job)["trials"][1]["why"]
 
 
 def test_the_journal_needs_nothing_but_its_file(tmp_path: Path) -> None:

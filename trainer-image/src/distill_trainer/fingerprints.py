@@ -16,9 +16,9 @@ from distill_api.wire import Task
 
 PREFIX: Final = "sha256:"
 
-LABEL_FORMAT: Final = 1
+LABEL_FORMAT: Final = 2
 """Raised when the label stage would write other numbers or files for the same input."""
-PREPARE_FORMAT: Final = 3
+PREPARE_FORMAT: Final = 4
 """Likewise for prepare."""
 TRAIN_FORMAT: Final = 1
 """Likewise for train."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from distill_api.names import Reason
 from distill_api.sources import SecretRef
+from distill_api.teacher import Endpoint
 
 from distill_trainer.errors import TryAgain
 
@@ -26,6 +27,27 @@ class Secrets:
                 f' key "{key}": create it, the stage is tried again',
             )
         return value
+
+    def token(self, ref: SecretRef, key: str) -> str:
+        """Return one key's text, which a header of a request has to carry.
+
+        Raises TryAgain as `read` does, and where no header can carry it: clients would show it in
+        what they say of that.
+        """
+        value = self.read(ref, key)
+        if not value or not value.isascii() or not value.isprintable() or " " in value:
+            raise TryAgain(
+                Reason.SECRET_MISSING,
+                f'The key "{key}" of Secret "{ref.name}" is no token that a request can carry: it'
+                " is empty, or has blanks, line ends or other than ASCII characters. Correct the"
+                " Secret, the stage is tried again",
+            )
+        return value
+
+    def key(self, endpoint: Endpoint) -> str | None:
+        """Return the key of an endpoint; None where it needs none."""
+        ref = endpoint.api_key_secret_ref
+        return None if ref is None else self.token(ref, ref.key)
 
     def find(self, ref: SecretRef | None, key: str) -> str | None:
         """Return one key's text, or None where it is absent."""

@@ -59,7 +59,7 @@ class _Read:
         self.documents |= dict.fromkeys(texts)
         if record.query is None:
             return
-        answers = record.score is None or record.score > 0
+        answers = record.answers
         if answers:
             self.relevant.setdefault(record.query, {})[record.document] = None
         bad = record.negatives if answers else texts

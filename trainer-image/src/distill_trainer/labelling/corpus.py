@@ -44,23 +44,46 @@ class Corpus:
     """Rows without a document's text, counted from 1."""
     first: dict[str, int] = field(default_factory=dict)
     """The row, counted from 1, in which a group comes up first."""
+    refused: list[tuple[str, int]] = field(default_factory=list)
+    """Query and place of a document that the data's score says does not answer it."""
+    rejected: int = 0
+    """Rows that say so."""
 
     @property
     def empty(self) -> int:
         """Count the rows without a document's text."""
         return len(self.empty_rows)
 
+    @property
+    def rows(self) -> int:
+        """Count the rows of the data."""
+        return len(self.records) + self.empty + self.rejected
+
     def add(self, record: Record | None) -> None:
         """Take in a row."""
         if record is None:
-            self.empty_rows.append(len(self.records) + self.empty + 1)
+            self.empty_rows.append(self.rows + 1)
             return
-        query = -1 if record.query is None else _place(self.queries, record.query)
         document = _place(self.documents, record.document)
         negatives = [_place(self.documents, text) for text in record.negatives]
+        if record.query is not None and not record.answers:
+            self.rejected += 1
+            self.refused += [(record.query, place) for place in (document, *negatives)]
+            return
+        query = -1 if record.query is None else _place(self.queries, record.query)
         self.records.append((query, document, record.group, record.score, negatives))
         if record.group is not None:
-            self.first.setdefault(record.group, len(self.records) + self.empty)
+            self.first.setdefault(record.group, self.rows)
+
+    def close(self) -> None:
+        """Give every query the documents that are known not to answer it as negatives."""
+        by_query: dict[int, dict[int, None]] = {}
+        for text, document in self.refused:
+            if (query := self.queries.get(text)) is not None:
+                by_query.setdefault(query, {})[document] = None
+        for query, _, _, _, negatives in self.records:
+            own = set(negatives)
+            negatives += [one for one in by_query.get(query, ()) if one not in own]
 
     def texts(self) -> list[str]:
         """Return all texts by id."""
@@ -87,13 +110,12 @@ def _place(known: dict[str, int], text: str) -> int:
     return known.setdefault(text, len(known))
 
 
-def collect(records: Iterable[Record | None], limit: int | None) -> Corpus:
-    """Read records, at most `limit` of them."""
+def collect(records: Iterable[Record | None]) -> Corpus:
+    """Take in records."""
     corpus = Corpus()
-    for number, record in enumerate(records):
-        if limit is not None and number >= limit:
-            break
+    for record in records:
         corpus.add(record)
+    corpus.close()
     return corpus
 
 

@@ -36,6 +36,8 @@ class Searches:
     rows: int = 0
     empty: int = 0
     """Rows without a document's text."""
+    rejected: int = 0
+    """Rows whose score says that the query does not look for the document."""
     with_turns: int = 0
     """Rows with something said before the query."""
     first: dict[str, int] = field(default_factory=dict)
@@ -49,6 +51,9 @@ class Searches:
             return
         document = self.documents.setdefault(row.document, len(self.documents))
         if row.query is None:
+            return
+        if not row.answers:
+            self.rejected += 1
             return
         self.with_turns += bool(row.turns)
         asked = Query(row.query, row.turns if turns else ())
@@ -69,12 +74,10 @@ def whole(query: Query) -> str:
     return normal("\n".join([*query.turns, query.text]))
 
 
-def collect(rows: Iterable[Search | None], limit: int | None, *, turns: bool) -> Searches:
-    """Read rows, at most `limit` of them."""
+def collect(rows: Iterable[Search | None], *, turns: bool) -> Searches:
+    """Take in rows; turns: whether what was said before is part of the query."""
     found = Searches()
     for row in rows:
-        if limit is not None and found.rows >= limit:
-            break
         found.add(row, turns=turns)
     return found
 

@@ -12,7 +12,7 @@ al. 2020, arXiv:2010.02666; Cao et al. 2007 (ListNet); Hinton et al. 2015, arXiv
 Khattab and Zaharia 2020, arXiv:2004.12832 (MaxSim).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -99,9 +99,24 @@ def reranker_loss(
     """Add up the recipe's losses over one batch.
 
     contrast: mean of the contrastive loss, which needs more than the lists; through: share of the
-    training that is done, 0 to 1. Raises ValueError when no list of the batch has two documents.
+    training that is done, 0 to 1. A batch in which no list has two documents has that loss alone.
+    Raises ValueError where the recipe has not even that one.
     """
-    parts: dict[str, tuple[float, Tensor]] = {}
+    parts = dict(_of_lists(recipe, lists, through)) if lists.keep[:, 1:].any() else {}
+    if recipe.contrastive:
+        parts["contrastive"] = (recipe.contrastive.weight, contrast(recipe.contrastive))
+    if not parts:
+        raise ValueError(
+            "no loss of the recipe can be computed from this batch: no list has a second document"
+        )
+    total = torch.stack([weight * value for weight, value in parts.values()]).sum()
+    return Loss(total, {name: value.detach() for name, (_, value) in parts.items()})
+
+
+def _of_lists(
+    recipe: RerankerRecipe, lists: Lists, through: float
+) -> Iterator[tuple[str, tuple[float, Tensor]]]:
+    """Yield name, weight and value of each loss that compares a list's documents."""
     negatives = lists.keep[:, 1:]
     usable = negatives.any(dim=1)
     student, teacher = lists.student, lists.teacher
@@ -109,20 +124,15 @@ def reranker_loss(
         per_record = ranking.margin_mse(
             student[:, :1], student[:, 1:], teacher[:, :1], teacher[:, 1:], negatives
         )
-        value = masked_mean(per_record, usable)
-        parts["marginMse"] = (recipe.margin_mse.weight, value)
+        yield "marginMse", (recipe.margin_mse.weight, masked_mean(per_record, usable))
     if recipe.hinge_margin:
         margin = margin_at(recipe.hinge_margin, through)
         value = masked_mean(hinge_margin(student, teacher, negatives, margin=margin), usable)
-        parts["hingeMargin"] = (recipe.hinge_margin.weight, value)
+        yield "hingeMargin", (recipe.hinge_margin.weight, value)
     if recipe.listwise_kl:
         temperature = recipe.listwise_kl.temperature
         per_list = listwise_kl(student, teacher, lists.keep, temperature=temperature)
-        parts["listwiseKl"] = (recipe.listwise_kl.weight, masked_mean(per_list, usable))
-    if recipe.contrastive:
-        parts["contrastive"] = (recipe.contrastive.weight, contrast(recipe.contrastive))
-    total = torch.stack([weight * value for weight, value in parts.values()]).sum()
-    return Loss(total, {name: value.detach() for name, (_, value) in parts.items()})
+        yield "listwiseKl", (recipe.listwise_kl.weight, masked_mean(per_list, usable))
 
 
 def margins(lists: Lists) -> Tensor:

@@ -35,7 +35,8 @@ def judge(
 ) -> Verdict:
     """Compare retention with each gate, and speed with the least speed-up, where one is asked.
 
-    retentions: by measure; None where the teacher itself scores 0, which misses the gate.
+    retentions: by measure; None where the teacher itself scores 0 or nothing could be scored, which
+    misses the gate.
     load: how the student's server bore its load, where that was measured; it has its own gates.
     """
     outcomes = [_gate(gate, retentions.get(gate.measure.value)) for gate in gates(evaluation)]
@@ -60,7 +61,8 @@ def judge(
 
 def _gate(gate: Gate, found: Retention | None) -> tuple[bool, str]:
     if found is None:
-        return False, f"{gate.measure.value} cannot be judged, as the teacher itself scores 0"
+        why = "as the teacher itself scores 0, or nothing could be scored of both"
+        return False, f"{gate.measure.value} cannot be judged, {why}"
     kept, least = telling.RETENTION_DECIMALS, gate.min_retention
     share = telling.beside(found.value, least, kept=kept, decimals=1, form="%")
     interval = f"{telling.percent(found.low)} to {telling.percent(found.high)}"

@@ -78,7 +78,7 @@ def relevancy(say: Say, embed: Embed, case: Case) -> float:
     questions = [one.get("question") for one in told]
     if not _texts(questions):
         return UNSCORED
-    if any(one.get("noncommittal") in {1, "1"} for one in told):
+    if any(one.get("noncommittal") in (1, "1") for one in told):
         return 0.0
     rows = embed([case.question, *map(str, questions)]).astype(np.float64)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 Embed = Callable[[Sequence[Any]], object]
-"""Embeds some texts, or orders some lists, in one go."""
+"""Embeds some texts, orders some lists or answers some questions, in one go."""
 
 WARM_UP = 3
 """Calls of each model that are not counted."""
@@ -26,6 +26,8 @@ class Workload:
     """How often all batches are sent."""
     size: Callable[[Any], int] = lambda _: 1
     """Documents of one of them."""
+    made: Callable[[Any], int] | None = None
+    """Counts what a model returned for a batch, where that is not known before; size where None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def measure(
             embed(work.requests[:1])
     latencies: dict[str, list[float]] = {name: [] for name in models}
     for done, text in enumerate(work.requests):
-        for name, seconds in _in_turn(models, [text], done).items():
+        for name, (seconds, _) in _in_turn(models, [text], done).items():
             latencies[name].append(seconds)
         tell(done + 1, total)
     paces = _rounds(models, work, lambda done: tell(len(work.requests) + done, total))
@@ -77,27 +79,33 @@ def measure(
 def _rounds(
     models: Mapping[str, Embed], work: Workload, tell: Callable[[int], None]
 ) -> dict[str, list[float]]:
-    """Texts per second of each round, by model."""
-    texts = sum(work.size(one) for batch in work.batches for one in batch)
+    """Texts, or what was made of them, per second of each round, by model."""
     paces: dict[str, list[float]] = {name: [] for name in models}
     for number in range(work.rounds):
-        seconds = dict.fromkeys(models, 0.0)
+        seconds, done = dict.fromkeys(models, 0.0), dict.fromkeys(models, 0)
         for place, batch in enumerate(work.batches):
-            for name, spent in _in_turn(models, batch, number + place).items():
+            size = sum(work.size(one) for one in batch)
+            for name, (spent, made) in _in_turn(models, batch, number + place).items():
                 seconds[name] += spent
+                done[name] += size if work.made is None else work.made(made)
             tell(number * len(work.batches) + place + 1)
         for name, spent in seconds.items():
-            paces[name].append(texts / spent)
+            paces[name].append(done[name] / spent)
     return paces
 
 
-def _in_turn(models: Mapping[str, Embed], texts: Sequence[Any], turn: int) -> dict[str, float]:
-    """Seconds of one call of each model; who goes first changes with the turn."""
+def _in_turn(
+    models: Mapping[str, Embed], texts: Sequence[Any], turn: int
+) -> dict[str, tuple[float, object]]:
+    """Seconds of one call of each model, and what it returned.
+
+    Who goes first changes with the turn.
+    """
     names = list(models)
     shift = turn % len(names)
-    spent: dict[str, float] = {}
+    found: dict[str, tuple[float, object]] = {}
     for name in names[shift:] + names[:shift]:
         began = time.perf_counter()
-        models[name](texts)
-        spent[name] = time.perf_counter() - began
-    return spent
+        made = models[name](texts)
+        found[name] = time.perf_counter() - began, made
+    return found

@@ -9,7 +9,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -56,8 +55,8 @@ def sample(context: Context) -> Traffic | None:
         return None
     fetched = fetching.fetch_data(context, source, Role.PRODUCTION)
     try:
-        rows = records.queries(fetched.path, source.format, context.task.spec.data.columns)
-        found = list(islice(rows, ROWS))
+        columns = context.task.spec.data.columns
+        found = list(records.queries(fetched.path, source.format, columns, ROWS))
     except BadInput as error:
         raise BadInput(error.reason, f"spec.data.productionSample: {error.sentence}") from error
     kept = [one for one in found if one is not None]

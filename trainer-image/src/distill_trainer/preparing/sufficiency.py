@@ -41,13 +41,15 @@ def without_text(rows: Sequence[int]) -> str:
     return f"{len(rows)} rows have no text ({listed}) and are left out"
 
 
-def check_pairs(pairs: int, records: int, empty: Sequence[int] = ()) -> None:
+def check_pairs(pairs: int, records: int, empty: Sequence[int] = (), rejected: int = 0) -> None:
     """Refuse data that is too small before the teacher works.
 
     pairs: different pairs of query and document. records: rows with a query. empty: the rows
-    without text, counted from 1.
+    without text, counted from 1. rejected: rows that are no answers by their score.
     """
     needed, blank = sum(MINIMUM.values()), without_text(empty)
+    if rejected:
+        blank += f"{'; ' * bool(blank)}{rejected} rows are no answers, with a score of 0 or less"
     if pairs >= needed:
         if blank:
             log.warning("%s", blank)

@@ -33,7 +33,7 @@ def publish(target: HubTarget, parcel: Parcel) -> Published:
     # and hangs for many minutes on one that cannot. Every hub takes Git LFS, object by object.
     constants.HF_HUB_DISABLE_XET = True
     disable_progress_bars()
-    token = parcel.secrets.read(target.secret_ref, "token")
+    token = parcel.secrets.token(target.secret_ref, "token")
     api = HfApi(endpoint=target.endpoint, token=token, library_name="kubedistill")
     try:
         commit = _committed(api, target, parcel)

@@ -16,7 +16,7 @@ def fetch(request: Request) -> Fetched:
     """Download a repository's files that a model or data set needs."""
     from huggingface_hub import snapshot_download
 
-    token = request.secrets.read(request.secret, "token") if request.secret else None
+    token = request.secrets.token(request.secret, "token") if request.secret else None
     repository, _, pinned = request.uri.removeprefix("hf://").strip("/").partition("@")
     data = request.role in {Role.DATA, Role.PRODUCTION}
     wanted = TOKENIZER_FILES if request.role is Role.TOKENIZER else MODEL_FILES

@@ -43,7 +43,7 @@ def fetch(request: Request) -> Fetched:
 def _headers(request: Request) -> dict[str, str]:
     if request.secret is None:
         return {}
-    return {"Authorization": f"Bearer {request.secrets.read(request.secret, 'token')}"}
+    return {"Authorization": f"Bearer {request.secrets.token(request.secret, 'token')}"}
 
 
 def refusal(request: Request, code: int) -> TrainerError:

@@ -46,7 +46,8 @@ def fit(
     cut from its end; otherwise it is the teacher's own space, with which a loss without projection
     compares. Returns False, and changes nothing, where the teacher is narrower.
     """
-    dense = next(m for m in student if isinstance(m, Dense))
+    # The last one: a student of its own may have others, which are trained already.
+    dense = [m for m in student if isinstance(m, Dense)][-1]
     if dense.out_features > teacher.shape[1]:
         return False
     target = torch.from_numpy(np.asarray(teacher)).double()

@@ -29,8 +29,20 @@ def make(
     if wanted.embedding_dimension is not None:
         head.add(student, wanted.embedding_dimension, seed=seed)
     set_length(student, max_length)
+    _refuse_left_out(student, prompts)
     student.prompts = {"query": prompts.query, "document": prompts.document}
     return student
+
+
+def _refuse_left_out(student: SentenceTransformer, prompts: Prompts) -> None:
+    """Refuse prompts that the pooling leaves out: in training they would be in the mean."""
+    left_out = any(not getattr(module, "include_prompt", True) for module in student)
+    if left_out and (prompts.query or prompts.document):
+        raise BadInput(
+            Reason.BAD_MODEL,
+            "the student's pooling leaves its prompts out (include_prompt is false), which cannot"
+            " be trained here: set student.prompts to empty texts, or take another student",
+        )
 
 
 def load(folder: Path, *, trust: bool = False) -> SentenceTransformer:

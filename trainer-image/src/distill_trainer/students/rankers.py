@@ -96,6 +96,7 @@ def _late_interaction(wanted: Student, folder: Path) -> MultiVectorEncoder:
     if wanted.from_teacher is None:
         student = make.opened(MultiVectorEncoder, folder, trust=_trusted(wanted))
         _refuse_extras(student)
+        _refuse_width(student, wanted.embedding_dimension)
         return student
     body = from_teacher.cut(_body_of(folder), wanted.from_teacher)[0]
     projection = Dense(
@@ -114,6 +115,18 @@ def _late_interaction(wanted: Student, folder: Path) -> MultiVectorEncoder:
         ],
         device="cpu",
     )
+
+
+def _refuse_width(student: MultiVectorEncoder, wanted: int | None) -> None:
+    """Refuse another width than the model's own, whose projection is trained already."""
+    width = student.get_embedding_dimension()
+    if wanted is not None and width != wanted:
+        raise BadInput(
+            Reason.BAD_RECIPE,
+            f"student.embeddingDimension is {wanted}, and the late-interaction model gives each"
+            f" token {width} dimensions: remove it, or take another model; student.fromTeacher"
+            " makes a student of any width",
+        )
 
 
 def _refuse_extras(student: MultiVectorEncoder) -> None:

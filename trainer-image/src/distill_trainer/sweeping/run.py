@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import optuna
+import torch
 from distill_api.job import DistillationJobSpec
 from distill_api.names import Reason, Stage
 from distill_api.wire import Report
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from distill_trainer import fingerprints
+from distill_trainer import errors, fingerprints
 from distill_trainer.artifacts import MANIFEST, Output
 from distill_trainer.context import Context
 from distill_trainer.errors import BadInput
@@ -110,10 +111,12 @@ def _try(context: Context, draft: Draft, known: optuna.Study, trial: Trial, trai
     except optuna.TrialPruned:
         known.tell(trial, state=TrialState.PRUNED)
         log.info("trial %d was behind the median and was ended", trial.number)
-    except BadInput as error:
-        trial.set_user_attr(WHY, str(error))
+    except (BadInput, torch.OutOfMemoryError) as error:
+        # Another trial may take a smaller batch, or adapters of a lower rank.
+        why = errors.failure(error)[0].message
+        trial.set_user_attr(WHY, why)
         known.tell(trial, state=TrialState.FAIL)
-        log.warning("trial %d failed: %s", trial.number, error)
+        log.warning("trial %d failed: %s", trial.number, why)
     else:
         known.tell(trial, float(report.facts[SCORE]))
 

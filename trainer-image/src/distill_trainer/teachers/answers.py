@@ -21,6 +21,7 @@ class Flaw(StrEnum):
     TRUNCATED = "truncated at maxTokens"
     REFUSED = "refused by the teacher"
     EMPTY = "empty"
+    TOO_LONG = "to a prompt that is longer than the teacher reads"
     NO_REASONING = "without reasoning apart from the answer"
 
 

@@ -1,8 +1,10 @@
 """A generating teacher behind an OpenAI-compatible server, asked for chat completions."""
 
+import copy
 import logging
-from collections.abc import Sequence
-from typing import Any, Final
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Self
 
 import httpx
 from distill_api.teacher import Endpoint, Sampling
@@ -14,6 +16,14 @@ from distill_trainer.texts import conversation
 
 SERVED: Final = 20
 """Log-probabilities that servers give for each token at most, unless they are told otherwise."""
+
+_REFUSALS: Final = frozenset({httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY})
+_TOO_LONG: Final = re.compile(
+    r"context[ _]length|context window|maximum model length|max_model_len"
+    r"|(?:prompt|input|messages?)\b.{0,40}\btoo (?:long|large|many tokens)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""What servers say of a conversation that the model cannot read to its end."""
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +45,8 @@ class ChatEndpoint:
         """The served model's, where the numbers of its tokens are learnt from."""
         self._server = Server(endpoint, key, budget)
         self._most = sampling.top_logprobs
+        self._names: dict[str, str | None] = {}
+        """Fields of a request that the server wants under another name, or not at all."""
         self._proven = False
 
     def answer(self, asked: Sequence[Ask], tell: Tell | None = None) -> list[Answer]:
@@ -50,19 +62,53 @@ class ChatEndpoint:
         """Close connections."""
         self._server.close()
 
+    def brief(self, tokens: int) -> Self:
+        """Return the same server, asked for answers of at most so many tokens."""
+        made = copy.copy(self)
+        made.sampling = self.sampling.model_copy(update={"max_tokens": tokens})
+        return made
+
     def _ask(self, asked: Ask) -> tuple[Answer, int]:
         most = self._most
+        body = self._body(asked, most)
         try:
-            found = self._server.ask("chat/completions", self._body(asked, most), self._parse)
+            found = self._server.ask("chat/completions", body, self._parse)
         except Refused as error:
-            if not _too_many(error) or most <= SERVED:
+            if _TOO_LONG.search(error.detail):
+                return Answer("", flaw=Flaw.TOO_LONG), 0
+            if not self._fewer(error, most) and not self._adapted(error, body):
                 raise
-            log.warning("the teacher's server gives fewer than %d log-probabilities: %d are asked"
-                        " for (vLLM gives more with --max-logprobs)", most, SERVED)  # fmt: skip
-            self._most = SERVED
             return self._ask(asked)
         self._prove(found[0])
         return found
+
+    def _fewer(self, error: Refused, most: int) -> bool:
+        """Ask for fewer log-probabilities from now on; False where that is not what is wrong."""
+        if not _too_many(error) or most <= SERVED:
+            return False
+        log.warning("the teacher's server gives fewer than %d log-probabilities: %d are asked"
+                    " for (vLLM gives more with --max-logprobs)", most, SERVED)  # fmt: skip
+        self._most = SERVED
+        return True
+
+    def _adapted(self, error: Refused, body: Mapping[str, Any]) -> bool:
+        """Leave out or rename from now on what a server does not take and need not have.
+
+        OpenAI's reasoning models want max_completion_tokens, others know no seed. body: what was
+        refused. False where it holds nothing of that kind.
+        """
+        if error.code not in _REFUSALS:
+            return False
+        wanted: dict[str, str | None] = {}
+        if "max_tokens" in body and "max_completion_tokens" in error.detail:
+            wanted["max_tokens"] = "max_completion_tokens"
+        for name in ("seed", *(("top_p",) if self.sampling.top_p == 1 else ())):
+            if name in body and re.search(rf"\b{name}\b", error.detail):
+                wanted[name] = None
+        if wanted:
+            log.warning("the teacher's server takes no %s", ", ".join(wanted))
+            self._names |= wanted
+        return bool(wanted)
 
     def _prove(self, answer: Answer) -> None:
         """Refuse, at its first answer, a server whose tokens have not the tokenizer's numbers."""
@@ -83,7 +129,8 @@ class ChatEndpoint:
         }
         if most:
             body |= {**numbered.ASK, "top_logprobs": most}
-        return body
+        named = {self._names.get(name, name): value for name, value in body.items()}
+        return {name: value for name, value in named.items() if name is not None}
 
     def _parse(self, told: Any) -> tuple[Answer, int]:
         choice = told["choices"][0]
@@ -102,12 +149,12 @@ class ChatEndpoint:
             text=text,
             thoughts=thoughts,
             flaw=flaw,
-            prompt_tokens=int(usage.get("prompt_tokens", 0)),
-            tokens=int(usage.get("completion_tokens", 0)),
+            prompt_tokens=int(usage.get("prompt_tokens") or 0),
+            tokens=int(usage.get("completion_tokens") or 0),
             ids=ids,
             distributions=cached,
         )
-        return made, int(usage.get("total_tokens", made.prompt_tokens + made.tokens))
+        return made, int(usage.get("total_tokens") or made.prompt_tokens + made.tokens)
 
     def _divided(self, message: dict[str, Any]) -> tuple[str | None, str]:
         """Part reasoning and answer; servers with a reasoning parser do it themselves."""
@@ -122,6 +169,4 @@ class ChatEndpoint:
 
 def _too_many(error: Refused) -> bool:
     """Tell whether a server refuses the number of log-probabilities."""
-    return error.code in {httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY} and (
-        "logprobs" in error.detail
-    )
+    return error.code in _REFUSALS and "logprobs" in error.detail

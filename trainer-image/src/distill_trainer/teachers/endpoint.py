@@ -1,5 +1,6 @@
 """A teacher behind an OpenAI-compatible server, asked over HTTP."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,8 +23,29 @@ LONGEST_WAIT: Final = 60.0
 """Seconds between two attempts, at most; Retry-After may ask for as much."""
 
 
+PATIENT: Final = frozenset({httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS})
+"""Answers below 500 that may be others later."""
+UNREADABLE: Final = (
+    ValueError, KeyError, TypeError, IndexError, AttributeError, StopIteration,
+)  # fmt: skip
+"""What reading an answer of another form raises."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Who is asked, in sentences, and where the spec names it."""
+
+    who: str = "The teacher"
+    field: str = "teacher.endpoint"
+
+
+TEACHER: Final = Whose()
+
+
 class Busy(Exception):
-    """The server asks for patience: 429, 5xx or a broken connection."""
+    """The server asks for patience: 429, 5xx, a broken connection, half an answer."""
 
     def __init__(self, detail: str, after: float | None) -> None:
         super().__init__(detail)
@@ -44,16 +66,28 @@ class Budget:
 
     limit: int | None
     spent: int = 0
+    whose: Whose = TEACHER
 
     def check(self) -> None:
         """Raise BadInput where the budget is used up."""
         if self.limit is not None and self.spent >= self.limit:
             raise BadInput(
                 Reason.BAD_RECIPE,
-                f"teacher.endpoint.tokenBudget is used up: {self.spent} of {self.limit} tokens."
+                f"{self.whose.field}.tokenBudget is used up: {self.spent} of {self.limit} tokens."
                 " What was labelled stays in the cache; create the job again with a higher"
                 " tokenBudget or with data.maxRecords",
             )
+
+    def add(self, tokens: int) -> None:
+        """Count the tokens of an answer; BadInput where a server that has a budget tells none."""
+        if self.limit is not None and tokens == 0:
+            raise BadInput(
+                Reason.BAD_RECIPE,
+                f"{self.whose.who}'s server tells no usage in its answers, so"
+                f" {self.whose.field}.tokenBudget could not be kept: remove it, and limit"
+                " data.maxRecords, or use a server that tells usage.total_tokens",
+            )
+        self.spent += tokens
 
 
 class Server:
@@ -62,6 +96,8 @@ class Server:
     def __init__(self, endpoint: Endpoint, key: str | None, budget: Budget) -> None:
         self.endpoint = endpoint
         self.budget = budget
+        self._key = key
+        self._answered = self._counted = False
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.Client(headers=headers, timeout=endpoint.timeout_seconds)
         self.pool = ThreadPoolExecutor(endpoint.max_concurrency)
@@ -89,8 +125,8 @@ class Server:
         except Busy as error:
             raise TryAgain(
                 Reason.TEACHER_UNREACHABLE,
-                f"The teacher at {self.endpoint.url} did not answer after {ATTEMPTS} attempts:"
-                f" {error}. Check that it runs, or lower teacher.endpoint.maxConcurrency",
+                f"{self._who} did not answer after {ATTEMPTS} attempts: {error}. Check that it"
+                f" runs, lower {self._field}.maxConcurrency, or raise its timeoutSeconds",
             ) from error
 
     def close(self) -> None:
@@ -114,39 +150,65 @@ class Server:
         self._check(response)
         try:
             found, tokens = read(response.json())
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            detail = str(error) if type(error) is ValueError else last_line(error)
+        except UNREADABLE as error:
+            said = type(error) is ValueError  # by whoever reads it, of an answer that is one
+            detail = str(error) if said else last_line(error)
+            if self._answered and not said:
+                # It has answered well before: a gateway's page, or half of an answer.
+                raise Busy(f"an answer that cannot be read ({detail})", None) from error
             raise self.strange(path, detail) from error
-        self.budget.spent += tokens
+        self._answered = True
+        if body is not None:
+            self._count(path, tokens)
         return found, tokens
+
+    def _count(self, path: str, tokens: int) -> None:
+        if path.startswith("v2/"):  # of a protocol that counts none
+            return
+        self.budget.add(tokens)
+        if not tokens and not self._counted:
+            self._counted = True
+            log.warning("%s tells no usage: its tokens count as none", self._who)
+
+    @property
+    def _who(self) -> str:
+        return f"{self.budget.whose.who} at {self.endpoint.url}"
+
+    @property
+    def _field(self) -> str:
+        return self.budget.whose.field
 
     def _check(self, response: httpx.Response) -> None:
         if response.is_success:
             return
-        code, detail = response.status_code, response.text[:300]
-        where = f"The teacher at {self.endpoint.url} answered HTTP {code}: {detail}"
-        if code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
-            raise Busy(f"HTTP {code}", _retry_after(response))
+        code, detail = response.status_code, self._shown(response.text)
+        where = f"{self._who} answered HTTP {code}: {detail}"
+        if code in PATIENT or response.is_server_error:
+            raise Busy(f"HTTP {code}: {detail}".rstrip(": "), _retry_after(response))
         if code in {401, 403}:
             raise TryAgain(
                 Reason.SECRET_MISSING,
-                f"{where}. Correct the key in the Secret of teacher.endpoint.apiKeySecretRef, the"
+                f"{where}. Correct the key in the Secret of {self._field}.apiKeySecretRef, the"
                 " stage is tried again",
             )
         raise Refused(
             code,
             detail,
-            f"{where}. Check teacher.endpoint.url and model, and that texts are not longer than"
+            f"{where}. Check {self._field}.url and model, and that texts are not longer than"
             " the model allows",
         )
+
+    def _shown(self, text: str) -> str:
+        """Return the beginning of what a server says; some repeat the key that they were sent."""
+        return (text.replace(self._key, "***") if self._key else text)[:300]
 
     def strange(self, path: str, detail: str) -> BadInput:
         """Return the failure of a server that answers in a way that we do not know."""
         return BadInput(
             Reason.TEACHER_UNREACHABLE,
-            f"The teacher at {self.endpoint.url} does not answer like"
+            f"{self._who} does not answer like"
             f" {'/' if path.startswith('v2/') else '/v1/'}{path}: {detail}."
-            " Check teacher.endpoint.url, model and dimension",
+            f" Check {self._field}.url, model and dimension",
         )
 
 
@@ -196,13 +258,20 @@ class EndpointTeacher:
     def _parse(self, answer: Any, count: int) -> tuple[Any, int]:
         rows = sorted(answer["data"], key=lambda row: row["index"])
         vectors = np.asarray([row["embedding"] for row in rows], dtype=np.float32)
-        tokens = int((answer.get("usage") or {}).get("total_tokens", 0))
         if vectors.ndim != 2 or len(vectors) != count:
             raise ValueError(f"{len(vectors)} embeddings for {count} texts")
+        if [row["index"] for row in rows] != list(range(count)):
+            raise ValueError(f"the embeddings' indices are not those of {count} texts")
         wanted = self.endpoint.dimension
         if wanted is not None and vectors.shape[1] != wanted:
             raise ValueError(f"width {vectors.shape[1]} instead of dimension {wanted}")
-        return vectors, tokens
+        return vectors, usage(answer)
+
+
+def usage(answer: Any) -> int:
+    """Return the tokens that an answer cost; 0 where the server does not tell."""
+    told = answer.get("usage") or {}
+    return int(told.get("total_tokens") or told.get("prompt_tokens") or 0)
 
 
 class Pacer:

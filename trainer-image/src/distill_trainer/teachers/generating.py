@@ -61,13 +61,12 @@ def open_served(
 def open_endpoint(
     context: Context, endpoint: Endpoint, sampling: Sampling, *, spent: int = 0, numbers: Any = None
 ) -> Generator:
-    """Open a server that answers conversations, with its key from a Secret.
+    """Open a teacher's server that answers conversations, with its key from a Secret.
 
     numbers: the tokenizer whose numbers its tokens must have; None where nobody asks.
     """
     from distill_trainer.teachers.chat_endpoint import ChatEndpoint
     from distill_trainer.teachers.endpoint import Budget
 
-    ref = endpoint.api_key_secret_ref
-    key = context.secrets.read(ref, ref.key) if ref is not None else None
-    return ChatEndpoint(endpoint, key, sampling, Budget(endpoint.token_budget, spent), numbers)
+    budget = Budget(endpoint.token_budget, spent)
+    return ChatEndpoint(endpoint, context.secrets.key(endpoint), sampling, budget, numbers)

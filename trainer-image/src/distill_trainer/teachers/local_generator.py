@@ -1,8 +1,9 @@
 """A generating teacher whose weights run in this process."""
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -21,7 +22,7 @@ from transformers import (
 from distill_trainer.losses import chunks
 from distill_trainer.students.causal import Causal
 from distill_trainer.teachers import answers
-from distill_trainer.teachers.answers import Answer, Ask, Distributions, Tell
+from distill_trainer.teachers.answers import Answer, Ask, Distributions, Flaw, Tell
 from distill_trainer.texts import conversation
 
 TELL_SECONDS: Final = 1.0
@@ -112,8 +113,32 @@ class LocalGenerator:
         prompts = [conversation.prompt_ids(self.causal.tokenizer, one.chat) for one in asked]
         if self.max_length is not None:
             prompts = [ids[-self.max_length :] for ids in prompts]
+        found: dict[int, Answer] = {}
+        for most, places in self._by_room(prompts).items():
+            if most < 1:
+                found |= {place: _unread(len(prompts[place])) for place in places}
+                continue
+            own = replace(self, sampling=self.sampling.model_copy(update={"max_tokens": most}))
+            chosen = [(prompts[place], asked[place].seed) for place in places]
+            found |= dict(zip(places, own._answers(chosen, heard), strict=True))  # noqa: SLF001 - its own
+        return [found[place] for place in range(len(asked))]
+
+    def _by_room(self, prompts: Sequence[list[int]]) -> dict[int, list[int]]:
+        """Return places of prompts by how many tokens may be written after them.
+
+        Positions beyond the model's last one do not exist, or mean nothing to it.
+        """
+        found: dict[int, list[int]] = {}
+        for place, prompt in enumerate(prompts):
+            left = (self.causal.positions or sys.maxsize) - len(prompt)
+            found.setdefault(max(min(self.sampling.max_tokens, left), 0), []).append(place)
+        return found
+
+    def _answers(self, chosen: Sequence[tuple[list[int], int]], heard: "Heard") -> list[Answer]:
+        """Answer prompts, each with its seed."""
+        prompts = [prompt for prompt, _ in chosen]
         kept = Kept(self.sampling.top_logprobs)
-        written = self.write(prompts, [one.seed for one in asked], heard=heard, kept=kept)
+        written = self.write(prompts, [seed for _, seed in chosen], heard=heard, kept=kept)
         return [
             read(self.causal, self.sampling, len(prompt), ids, kept.of(row, len(ids)))
             for row, (prompt, ids) in enumerate(zip(prompts, written, strict=True))
@@ -151,6 +176,11 @@ class LocalGenerator:
         return [until_end(row, self.causal.ends) for row in rows]
 
 
+def _unread(prompt: int) -> Answer:
+    """Return what is said to a prompt of so many tokens, which leave no room for an answer."""
+    return Answer("", flaw=Flaw.TOO_LONG, prompt_tokens=prompt)
+
+
 class Heard(StoppingCriteria):  # type: ignore[misc]  # transformers has no types here
     """Counts the tokens of a batch while they are written, and tells of them now and then.
 
@@ -163,6 +193,10 @@ class Heard(StoppingCriteria):  # type: ignore[misc]  # transformers has no type
         self.told = self.counted = 0
         self._open: Tensor | None = None
         self._when = time.monotonic()
+
+    def begin(self) -> None:
+        """Listen to other rows from now on."""
+        self._open = None
 
     def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:  # noqa: ARG002 - as transformers calls it
         """Count the tokens written last [rows]; never asks to stop."""
@@ -212,6 +246,8 @@ def generated(
     asked. inputs: input_ids and attention_mask, both [prompts, tokens].
     """
     model.generation_config, own = config, model.generation_config
+    if heard is not None:
+        heard.begin()
     try:
         return model.generate(
             **inputs,

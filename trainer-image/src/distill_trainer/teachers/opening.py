@@ -76,9 +76,7 @@ def _open_endpoint(context: Context, endpoint: Endpoint, spent: int) -> Teacher:
     from distill_trainer.teachers.endpoint import Budget, EndpointTeacher
     from distill_trainer.teachers.open_inference import OpenInferenceTeacher
 
-    ref = endpoint.api_key_secret_ref
-    key = context.secrets.read(ref, ref.key) if ref is not None else None
-    budget = Budget(endpoint.token_budget, spent)
+    key, budget = context.secrets.key(endpoint), Budget(endpoint.token_budget, spent)
     triton = endpoint.protocol is EndpointProtocol.TRITON
     made = OpenInferenceTeacher if triton else EndpointTeacher
     return made(endpoint, key, context.task.spec.teacher.batch_size, budget)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from distill_trainer.context import Context
 from distill_trainer.errors import BadInput
 from distill_trainer.teachers import Tell, encoders, opening
-from distill_trainer.teachers.endpoint import Budget, Server
+from distill_trainer.teachers.endpoint import Budget, Server, usage
 from distill_trainer.teachers.reading import Reader
 
 
@@ -132,7 +132,7 @@ def _parse(answer: Any, count: int) -> tuple[NDArray[np.float32], int]:
         scores[int(result["index"])] = float(result["relevance_score"])
     if len(answer["results"]) != count:
         raise ValueError(f"{len(answer['results'])} results for {count} documents")
-    return scores, int((answer.get("usage") or {}).get("total_tokens", 0))
+    return scores, usage(answer)
 
 
 def open_scorer(context: Context, folder: Path | None = None, *, spent: int = 0) -> Scorer:
@@ -155,9 +155,8 @@ def open_scorer(context: Context, folder: Path | None = None, *, spent: int = 0)
 
 
 def _server(context: Context, endpoint: Endpoint, spent: int) -> Server:
-    ref = endpoint.api_key_secret_ref
-    key = context.secrets.read(ref, ref.key) if ref is not None else None
-    return Server(endpoint, key, Budget(endpoint.token_budget, spent))
+    budget = Budget(endpoint.token_budget, spent)
+    return Server(endpoint, context.secrets.key(endpoint), budget)
 
 
 def load(folder: Path, source: ModelSource, max_length: int | None, *, gpus: int) -> Any:

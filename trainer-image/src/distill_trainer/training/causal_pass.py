@@ -3,13 +3,18 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import torch
-from torch import Tensor
+from distill_api.names import Reason
+from torch import Tensor, nn
 
+from distill_trainer.errors import BadInput
 from distill_trainer.students.causal import Causal
 from distill_trainer.training.sequences import Batch
+
+DROPOUTS: Final = ("attn_dropout", "attention_dropout")
+"""What attention layers call the dropout of where they look, a number or a module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,40 @@ def look(causal: Causal, batch: Batch, wanted: Wanted, *, bfloat16: bool = False
             for layer in wanted.attentions
         ],
     )
+
+
+def undimmed(causal: Causal) -> None:
+    """Let no dropout fall upon the attention that a model tells of, in place.
+
+    Models tell it as it is after dropout: a place that was dropped would seem never looked at, and
+    its logarithm would be all that is learnt. Raises BadInput where one cannot be told without.
+    """
+    for module in causal.model.modules():
+        for name in DROPOUTS:
+            held = getattr(module, name, None)
+            if isinstance(held, nn.Dropout):
+                held.p = 0.0
+            elif isinstance(held, float):
+                setattr(module, name, 0.0)
+    if not _tells_whole(causal):
+        raise BadInput(
+            Reason.BAD_RECIPE,
+            f"models of type {causal.model.config.model_type} tell no attention that is whole while"
+            " they are trained: remove attentions from the recipe, or take another student",
+        )
+
+
+@torch.no_grad()
+def _tells_whole(causal: Causal) -> bool:
+    """Tell whether what each token looks at adds up to 1 in every layer while training."""
+    was, model = causal.model.training, causal.model
+    ids = torch.arange(1, 9, device=model.device).reshape(1, -1)
+    with torch.random.fork_rng():
+        model.train()
+        told = causal.body(input_ids=ids, output_attentions=True, use_cache=False).attentions
+        model.train(was)
+    sums = [one.sum(dim=-1) for one in told]
+    return all(torch.allclose(one, torch.ones_like(one), atol=1e-4) for one in sums)
 
 
 def visible(batch: Batch) -> Tensor:

@@ -15,13 +15,30 @@ SMALLEST_SPREAD = 1e-4
 """Cosines or margins of a teacher that differ by less teach nothing but rounding."""
 
 
+def taught(recipe: EmbeddingRecipe, pairs: Pairs) -> Pairs:
+    """Return the records that a loss of the recipe learns from.
+
+    One without a hard negative teaches nothing where margins are all that is compared: a batch of
+    such records alone would have no loss.
+    """
+    others = recipe.contrastive or recipe.teacher_contrastive or recipe.mse or recipe.cosine
+    return pairs.some(pairs.compared) if recipe.margin_mse and not others else pairs
+
+
 def recipe_fits(recipe: EmbeddingRecipe, training: Training, pairs: Pairs, width: int) -> None:
     """Refuse a recipe that the data or the student's width [dimensions] cannot serve."""
+    if recipe.margin_mse and not pairs.compared.any():
+        raise BadInput(
+            Reason.BAD_RECIPE,
+            "recipe.embedding.marginMse learns from hard negatives and none were found: lower"
+            " data.hardNegatives.relativeMargin, raise rangeMax, or remove marginMse",
+        )
     if training.batch_size > len(pairs):
         raise BadInput(
             Reason.BAD_RECIPE,
             f"training.batchSize is {training.batch_size} and the training split has only"
-            f" {len(pairs)} records: lower batchSize to at most {len(pairs)}, or bring more data",
+            f" {len(pairs)} records that the recipe's losses learn from: lower batchSize to at"
+            f" most {len(pairs)}, or bring more data",
         )
     too_wide = [d for d in (recipe.matryoshka.dimensions if recipe.matryoshka else []) if d > width]
     if too_wide:
@@ -30,12 +47,6 @@ def recipe_fits(recipe: EmbeddingRecipe, training: Training, pairs: Pairs, width
             f"recipe.embedding.matryoshka.dimensions names {too_wide[0]}, and the student's"
             f" embedding has {width} dimensions: remove what is larger, or raise"
             " student.embeddingDimension",
-        )
-    if recipe.margin_mse and not (pairs.negatives >= 0).any():
-        raise BadInput(
-            Reason.BAD_RECIPE,
-            "recipe.embedding.marginMse learns from hard negatives and none were found: lower"
-            " data.hardNegatives.relativeMargin, raise rangeMax, or remove marginMse",
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 LEAST = 4
 """Validations below which nothing can be said."""
 FLAT = 0.01
-"""A rise of the best score by less, relative to it, over the last quarter is flat."""
+"""A rise of the best score by less, relative to its size, over the last quarter is flat."""
 
 
 def converged(curve: Sequence[dict[str, Any]], *, stopped_early: bool) -> bool | None:
@@ -18,4 +18,5 @@ def converged(curve: Sequence[dict[str, Any]], *, stopped_early: bool) -> bool |
         return None
     last = max(len(scores) // 4, 1)
     before, after = max(scores[:-last]), max(scores[-last:])
-    return after - before <= FLAT * max(before, after)
+    # Log-likelihoods lie below 0: what a rise is compared with is their distance from it.
+    return after - before <= FLAT * max(abs(before), abs(after))

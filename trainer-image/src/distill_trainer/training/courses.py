@@ -110,7 +110,8 @@ def gather(
     Raises BadInput when recipe, data and student do not fit.
     """
     recipe, training = lesson.recipe, lesson.training
-    train = pairs.load(prepared, "train")
+    whole = pairs.load(prepared, "train")
+    train = checks.taught(recipe, whole)
     teacher = np.load(prepared / "embeddings.npy", mmap_mode="r")
     width = _width(student)
     checks.recipe_fits(recipe, training, train, width)
@@ -126,7 +127,7 @@ def gather(
         encoder=encode.made(Encoder, student.to(device), ids, (training, device)),
         source=batches.Source(
             pairs=train,
-            answers=train.answers(),
+            answers=whole.answers(),
             size=training.batch_size,
             seed=training.seed,
             with_lone=to_teacher,

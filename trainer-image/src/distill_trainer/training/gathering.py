@@ -18,7 +18,7 @@ from distill_trainer.errors import BadInput
 from distill_trainer.losses import hidden
 from distill_trainer.students.causal import Causal
 from distill_trainer.texts import conversation
-from distill_trainer.training import packing, runtime, sequences
+from distill_trainer.training import causal_pass, packing, runtime, sequences
 from distill_trainer.training.generating import GeneratorCourse, Layers
 from distill_trainer.training.sequences import Chat, Reading, Taught
 
@@ -92,6 +92,7 @@ def _make_ready(
         # The fast kernels do not tell where they look.
         for one in both:
             one.model.set_attn_implementation("eager")
+        causal_pass.undimmed(student)
     student.model.to(device)
     if lesson.training.packing:
         for one in both:

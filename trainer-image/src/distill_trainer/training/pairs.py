@@ -29,6 +29,15 @@ class Pairs:
         """Count the records."""
         return len(self.queries)
 
+    def some(self, rows: NDArray[np.bool_]) -> "Pairs":
+        """Return the records of some rows [records]."""
+        return Pairs(self.queries[rows], self.documents[rows], self.negatives[rows], self.lone)
+
+    @property
+    def compared(self) -> NDArray[np.bool_]:
+        """Whether a record has a document that its own is compared with: [records]."""
+        return np.asarray((self.negatives >= 0).any(axis=1))
+
     def answers(self) -> dict[int, frozenset[int]]:
         """Text id of a query → text ids of every document that is known to answer it."""
         known: defaultdict[int, set[int]] = defaultdict(set)

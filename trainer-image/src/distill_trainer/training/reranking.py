@@ -225,10 +225,16 @@ def _in_list(laid: Tensor, keep: Tensor) -> Tensor:
 
     Without the temperature, which is for cosines: raw scores are logits already.
     """
-    return masked_mean(reranking.in_list(laid, keep), keep[:, 1:].any(dim=1))
+    usable = keep[:, 1:].any(dim=1)
+    if not usable.any():
+        return laid.sum() * 0  # no list of this batch has a second document
+    return masked_mean(reranking.in_list(laid, keep), usable)
 
 
 def _spread(margins: Tensor) -> dict[str, float]:
+    """Return mean and quantiles of margins; nothing where no list of a batch has any."""
+    if not len(margins):
+        return {}
     values = margins.double()
     return {"mean": float(values.mean())} | {
         name: float(values.quantile(share)) for name, share in QUANTILES.items()
@@ -241,8 +247,8 @@ def gather(student: Ranker, prepared: Path, lesson: Lesson, setting: Setting) ->
     Raises BadInput when recipe, data and student do not fit.
     """
     training = lesson.training
-    train = pairs.load(prepared, "train")
-    scores = scores_of(prepared)
+    whole = pairs.load(prepared, "train")
+    train, scores = taught(lesson, whole, scores_of(prepared))
     check(lesson, train, scores)
     told = listed.load(prepared, "validation")
     texts = list(told.texts)
@@ -255,7 +261,7 @@ def gather(student: Ranker, prepared: Path, lesson: Lesson, setting: Setting) ->
         encoder=_encoder(student, prepared, lesson, setting),
         source=batches.Source(
             pairs=train,
-            answers=train.answers(),
+            answers=whole.answers(),
             size=training.batch_size,
             seed=training.seed,
             with_lone=False,
@@ -266,6 +272,19 @@ def gather(student: Ranker, prepared: Path, lesson: Lesson, setting: Setting) ->
         validation=listed.sample(told, seed=training.seed),
         scale=Scale(setting.device) if needs_scale else nn.Module(),
     )
+
+
+def taught(
+    lesson: Lesson, train: pairs.Pairs, scores: NDArray[np.float32]
+) -> tuple[pairs.Pairs, NDArray[np.float32]]:
+    """Return the records that the recipe learns from, and their scores.
+
+    One whose list has no second document teaches nothing but by the documents of other lists: a
+    batch of such records alone would have no loss.
+    """
+    if lesson.recipe.contrastive is not None:
+        return train, scores
+    return train.some(train.compared), scores[train.compared]
 
 
 def scores_of(prepared: Path) -> NDArray[np.float32]:
@@ -296,7 +315,8 @@ def check(lesson: Lesson, train: pairs.Pairs, scores: NDArray[np.float32]) -> No
         raise BadInput(
             Reason.BAD_RECIPE,
             f"training.batchSize is {training.batch_size} and the training split has only"
-            f" {len(train)} records: lower batchSize to at most {len(train)}, or bring more data",
+            f" {len(train)} records that the recipe's losses learn from: lower batchSize to at"
+            f" most {len(train)}, or bring more data",
         )
     if not lesson.compares_scores:
         return

@@ -42,17 +42,17 @@ def _label(context: Context, draft: Draft, corpus: Corpus, inputs: Inputs) -> Re
 
 def _read(context: Context, path: Path) -> Corpus:
     data = context.task.spec.data
-    rows = records.read(path, data.source.format, data.columns)
-    corpus = corpora.collect(rows, data.max_records)
+    rows = records.read(path, data.source.format, data.columns, data.max_records)
+    corpus = corpora.collect(rows)
     log.info(
         "%d rows, %d queries, %d documents",
-        len(corpus.records) + corpus.empty,
+        corpus.rows,
         len(corpus.queries),
         len(corpus.documents),
     )
     # Known before the teacher has worked for nothing; prepare looks again after filtering.
     pairs, groups = corpus.asked()
-    sufficiency.check_pairs(len(set(pairs)), len(pairs), corpus.empty_rows)
+    sufficiency.check_pairs(len(set(pairs)), len(pairs), corpus.empty_rows, corpus.rejected)
     sufficiency.check_divided(sufficiency.Rows(pairs, groups, corpus.first), data)
     return corpus
 
@@ -99,7 +99,7 @@ def _describe(
         "tokens": sum(tokens for _, tokens in loaded),
         "queries": len(corpus.queries),
         "documents": len(corpus.documents),
-        "rows": len(corpus.records) + corpus.empty,
+        "rows": corpus.rows,
         "empty": corpus.empty,
         "shards": [shard.name for shard in plan],
         "teacher": inputs.teacher,

@@ -80,7 +80,7 @@ def _mine(
     """Mine negatives for the train records, among train documents; [records, k]."""
     settings = context.task.spec.data.hard_negatives
     rows = [index for index, split in enumerate(kept.splits) if split == splits.TRAIN]
-    anchors = _anchors(data, kept, rows)
+    anchors = _anchors(data, kept, rows, text_splits)
     ids = np.array(
         [index for index, split in enumerate(text_splits)
          if split == splits.TRAIN and data.kinds[index] == DOCUMENT],
@@ -98,7 +98,13 @@ def _mine(
     return table
 
 
-def _anchors(data: Labelled, kept: Kept, rows: list[int]) -> list[Anchor]:
+def _anchors(
+    data: Labelled, kept: Kept, rows: list[int], text_splits: list[str | None]
+) -> list[Anchor]:
+    """Return what is known of records that need negatives.
+
+    A negative that the data names is left out where a split that is judged on has it.
+    """
     same: dict[str, set[int]] = {}
     for index, (kind, text) in enumerate(zip(data.kinds, data.texts, strict=True)):
         if kind == DOCUMENT:
@@ -115,7 +121,10 @@ def _anchors(data: Labelled, kept: Kept, rows: list[int]) -> list[Anchor]:
             positive=float(kept.scores[row]),
             known=answers[int(kept.queries[row])],
             given=tuple(
-                item for item in kept.given[row] if item not in answers[int(kept.queries[row])]
+                item
+                for item in kept.given[row]
+                if item not in answers[int(kept.queries[row])]
+                and text_splits[item] in {None, splits.TRAIN}
             ),
         )
         for row in rows

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -31,14 +33,16 @@ from distill_trainer.report.material import Folders
 from distill_trainer.students import causal
 from distill_trainer.students.causal import Causal
 from distill_trainer.teachers import answers, generating
-from distill_trainer.teachers.answers import Ask, Generator
+from distill_trainer.teachers.answers import Ask, Generator, Tell
+from distill_trainer.teachers.chat_endpoint import ChatEndpoint
 from distill_trainer.teachers.local_generator import LocalGenerator
 from distill_trainer.texts import conversation
 from distill_trainer.training import generating as courses
 from distill_trainer.training.sequences import Taught
 
 SPEED_TOKENS = 32
-"""Tokens of each answer whose time is taken: exactly as many by both models."""
+"""Tokens of each answer whose time is taken: as many by both models, but that a server may end
+earlier. What was written is counted."""
 SPEED_BATCHES = 2
 QUALITY_SHARE = 0.5
 """Part of the stage's progress that measuring quality stands for; speed is the rest."""
@@ -172,7 +176,7 @@ def _values(
         if measure in wanted:
             for own, written in ((found.student, texts.student), (found.teacher, texts.teacher)):
                 own[measure.value] = _each(of, written, asked)
-    if Measure.LIKELIHOOD in wanted and isinstance(models.teacher, LocalGenerator):
+    if Measure.LIKELIHOOD in wanted and _same_tokens(models):
         found.student[Measure.LIKELIHOOD.value] = likelihood(models.student.causal, asked, context)
         found.teacher[Measure.LIKELIHOOD.value] = likelihood(models.teacher.causal, asked, context)
     for name, both in judge.values(context, wanted, asked, texts).items():
@@ -180,12 +184,24 @@ def _values(
     return found
 
 
+def _same_tokens(models: Models) -> bool:
+    """Tell whether a token's probability means the same of both: tokens alike, and told."""
+    student, teacher = models.student, models.teacher
+    if not isinstance(teacher, LocalGenerator):
+        return False
+    tokenizers = (student.causal.tokenizer, teacher.causal.tokenizer)
+    return len({conversation.vocabulary_hash(one) for one in tokenizers}) == 1
+
+
 def _each(of: Callable[[str, str], float], written: list[str], asked: list[Asked]) -> Values:
     return np.array([of(text, one.reference) for text, one in zip(written, asked, strict=True)])
 
 
 def likelihood(model: Causal, asked: Sequence[Asked], context: Context) -> Values:
-    """Geometric mean of the probabilities of a reference's tokens, 1 / perplexity: [questions]."""
+    """Geometric mean of the probabilities of a reference's tokens, 1 / perplexity: [questions].
+
+    NaN where question and reference together have more tokens than the model has positions.
+    """
     sampling = context.task.spec.teacher.sampling
     conversation.ensure_template(model.tokenizer)
     found = []
@@ -195,6 +211,9 @@ def likelihood(model: Causal, asked: Sequence[Asked], context: Context) -> Value
             np.array(conversation.prompt_ids(model.tokenizer, messages), dtype=np.int64),
             np.array(conversation.target_ids(model.tokenizer, one.reference), dtype=np.int64),
         )
+        if model.positions is not None and len(taught) > model.positions:
+            found.append(np.nan)
+            continue
         nll = float(courses.nll_by_row(model, [taught])[0]) / len(taught.target)
         found.append(np.exp(-nll))
     return np.array(found, dtype=np.float64)
@@ -219,32 +238,38 @@ def _timings(
         requests=list(islice(cycle(texts), evaluation.latency_requests)),
         batches=speed.batches(list(islice(cycle(texts), SPEED_BATCHES * size)), size),
         rounds=evaluated.rounds(context),
+        made=int,
     )
+    tokenizer = models.student.causal.tokenizer
+    both = Pair(_writer(models.student, tokenizer), _writer(models.teacher, tokenizer, count))
+    return evaluated.timed(context, both, work, QUALITY_SHARE)
 
-    both = Pair(_writer(models.student, count), _writer(models.teacher, count))
-    found = evaluated.timed(context, both, work, QUALITY_SHARE)
-    return Pair(_in_tokens(found.student), _in_tokens(found.teacher))
 
+def _writer(
+    model: Generator, tokenizer: Any, count: Tell | None = None
+) -> Callable[[Sequence[str]], int]:
+    """Return what answers some conversations briefly, and tells how many tokens were written.
 
-def _writer(model: Generator, count: Callable[[int, int], None]) -> Callable[[Sequence[str]], None]:
-    """Return what answers some conversations with a fixed number of tokens each."""
+    tokenizer: counts the words of a server that tells no numbers.
+    """
 
-    def write(texts: Sequence[str]) -> None:
+    def write(texts: Sequence[str]) -> int:
         asked = [answers.Ask(tuple((r, c) for r, c in json.loads(text))) for text in texts]
         if isinstance(model, LocalGenerator):
-            short = model.sampling.model_copy(update={"max_tokens": SPEED_TOKENS})
-            tokenizer = model.causal.tokenizer
-            prompts = [conversation.prompt_ids(tokenizer, one.chat) for one in asked]
-            replace(model, sampling=short).write(prompts, [0] * len(asked), least=SPEED_TOKENS)
-        else:
-            model.answer(asked, count)
+            own = replace(model, sampling=_short(model.sampling))
+            room = (model.causal.positions or sys.maxsize) - SPEED_TOKENS
+            read = partial(conversation.prompt_ids, model.causal.tokenizer)
+            prompts = [read(one.chat)[-room:] for one in asked]
+            return sum(map(len, own.write(prompts, [0] * len(asked), least=SPEED_TOKENS)))
+        brief = model.brief(SPEED_TOKENS) if isinstance(model, ChatEndpoint) else model
+        found = brief.answer(asked, count)
+        return sum(one.tokens or len(tokenizer(one.text)["input_ids"]) for one in found) or 1
 
     return write
 
 
-def _in_tokens(timings: speed.Timings) -> speed.Timings:
-    """Turn answers per second into tokens per second."""
-    return replace(timings, rounds=tuple(SPEED_TOKENS * pace for pace in timings.rounds))
+def _short(sampling: Sampling) -> Sampling:
+    return sampling.model_copy(update={"max_tokens": SPEED_TOKENS})
 
 
 def _parameters(model: Generator) -> int:

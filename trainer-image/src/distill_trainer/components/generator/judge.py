@@ -1,7 +1,9 @@
 """Both models' answers before a judge: a server that spec.evaluation.judge names."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from distill_api.outcome import Judge, Measure
@@ -12,11 +14,13 @@ from distill_trainer.measures import judging
 from distill_trainer.measures.answering import JUDGED, Asked, Values
 from distill_trainer.measures.contest import Pair
 from distill_trainer.measures.judging import Case, Embed, Say
-from distill_trainer.teachers import generating
 from distill_trainer.teachers.answers import Ask
-from distill_trainer.teachers.endpoint import Budget, EndpointTeacher
+from distill_trainer.teachers.chat_endpoint import ChatEndpoint
+from distill_trainer.teachers.endpoint import Budget, EndpointTeacher, Whose
 
 SAMPLING = Sampling(temperature=0, max_tokens=1024)
+JUDGE = Whose("The judge", "evaluation.judge.endpoint")
+EMBEDDER = Whose("The judge's server of embeddings", "evaluation.judge.embeddings")
 
 log = logging.getLogger(__name__)
 
@@ -28,22 +32,35 @@ def values(
     told = context.task.spec.evaluation.judge
     if told is None:
         return {}
-    server = generating.open_endpoint(context, told.endpoint, SAMPLING)
+    budget = Budget(told.endpoint.token_budget, whose=JUDGE)
+    server = ChatEndpoint(told.endpoint, context.secrets.key(told.endpoint), SAMPLING, budget)
     embedder = None if told.embeddings is None else _embedder(context, told.embeddings)
 
     def say(prompt: str) -> str:
         return server.answer([Ask((("user", prompt),))])[0].text
 
+    pool = ThreadPoolExecutor(told.endpoint.max_concurrency)
+    judge = partial(_of_all, context, pool, (say, embedder))
     try:
         return {
-            measure.value: Pair(
-                _of_all(context, measure, _cases(asked, texts.student), (say, embedder)),
-                _of_all(context, measure, _cases(asked, texts.teacher), (say, embedder)),
-            )
+            measure.value: _of_both(measure, asked, texts, judge)
             for measure in measures(told, wanted)
         }
     finally:
+        pool.shutdown(cancel_futures=True)
         server.close()
+
+
+def _of_both(
+    measure: Measure,
+    asked: list[Asked],
+    texts: Pair[list[str]],
+    judge: Callable[[Measure, list[Case]], Values],
+) -> Pair[Values]:
+    of_student = judge(measure, _cases(asked, texts.student))
+    if measure is Measure.CONTEXT_RECALL:
+        return Pair(of_student, of_student)  # of context and reference, whoever has answered
+    return Pair(of_student, judge(measure, _cases(asked, texts.teacher)))
 
 
 def measures(judge: Judge, wanted: Sequence[Measure]) -> list[Measure]:
@@ -53,9 +70,8 @@ def measures(judge: Judge, wanted: Sequence[Measure]) -> list[Measure]:
 
 
 def _embedder(context: Context, endpoint: Endpoint) -> Embed:
-    ref = endpoint.api_key_secret_ref
-    key = context.secrets.read(ref, ref.key) if ref is not None else None
-    teacher = EndpointTeacher(endpoint, key, 8, Budget(endpoint.token_budget))
+    budget = Budget(endpoint.token_budget, whose=EMBEDDER)
+    teacher = EndpointTeacher(endpoint, context.secrets.key(endpoint), 8, budget)
     return lambda texts: teacher.embed(texts, prompt="").vectors
 
 
@@ -67,13 +83,18 @@ def _cases(asked: list[Asked], texts: list[str]) -> list[Case]:
 
 
 def _of_all(
-    context: Context, measure: Measure, cases: list[Case], tools: tuple[Say, Embed | None]
+    context: Context,
+    pool: ThreadPoolExecutor,
+    tools: tuple[Say, Embed | None],
+    measure: Measure,
+    cases: list[Case],
 ) -> Values:
+    """Judge as many cases at once as the judge's server may be asked."""
     say, embed = tools
     found = []
-    for case in cases:
+    for value in pool.map(lambda case: _of(measure, case, say, embed), cases):
         context.check_stop()
-        found.append(_of(measure, case, say, embed))
+        found.append(value)
     return np.array(found, dtype=np.float64)
 
 

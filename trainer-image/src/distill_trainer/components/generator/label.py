@@ -55,7 +55,7 @@ def _work(context: Context, questions: list[Question], folder: Path | None) -> W
 def _read(context: Context, path: Path) -> tuple[list[Question], int]:
     """Read the questions; returns how many rows had none, too."""
     data = context.task.spec.data
-    rows = list(records.questions(path, data.source.format, data.columns))[: data.max_records]
+    rows = list(records.questions(path, data.source.format, data.columns, data.max_records))
     found = [row for row in rows if row is not None]
     log.info("%d rows, %d questions with a context", len(rows), len(found))
     empty = [number for number, row in enumerate(rows, 1) if row is None]

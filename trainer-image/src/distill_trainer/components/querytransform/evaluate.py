@@ -36,8 +36,6 @@ from distill_trainer.report.material import Folders
 from distill_trainer.students import causal, seq2seq
 from distill_trainer.students.seq2seq import Seq2Seq
 from distill_trainer.teachers.answers import Ask, Generator, Tell
-from distill_trainer.teachers.local_generator import LocalGenerator
-from distill_trainer.teachers.local_seq2seq import LocalSeq2Seq
 from distill_trainer.teachers.onnx_seq2seq import OnnxSeq2Seq
 from distill_trainer.texts import querying, transforms
 from distill_trainer.texts.querying import Query, Wanted
@@ -238,16 +236,16 @@ def _timings(
         context.progress.tell(share, 1, {"calls": done}, "evaluate speed")
         context.check_stop()
 
-    writers = {"student": _writer(sides.student, count), "teacher": _writer(sides.teacher, count)}
+    # Tokens are money where the teacher is a server's; the student's cost nothing.
+    writers = {"student": _writer(sides.student), "teacher": _writer(sides.teacher, count)}
     timed = speed.measure(writers, work, tell)
     return Pair(timed["student"], timed["teacher"])
 
 
-def _writer(side: Side, count: Callable[[int, int], None]) -> Callable[[Sequence[str]], None]:
+def _writer(side: Side, count: Tell | None = None) -> Callable[[Sequence[str]], None]:
     def write(texts: Sequence[str]) -> None:
         queries = [(text, tuple(turns)) for text, turns in map(json.loads, texts)]
-        local = isinstance(side.model, LocalGenerator | LocalSeq2Seq)
-        side.model.answer([side.ask(Query(*one)) for one in queries], None if local else count)
+        side.model.answer([side.ask(Query(*one)) for one in queries], count)
 
     return write
 

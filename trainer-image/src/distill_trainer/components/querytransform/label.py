@@ -35,8 +35,8 @@ def _read(context: Context, path: Path) -> Searches:
     """Read queries and documents; what is too little is refused before the teacher works."""
     data = context.task.spec.data
     rewrites = models.wanted(context.task).task is QueryTransformTask.REWRITE
-    rows = records.searches(path, data.source.format, data.columns)
-    found = searching.collect(rows, data.max_records, turns=rewrites)
+    rows = records.searches(path, data.source.format, data.columns, data.max_records)
+    found = searching.collect(rows, turns=rewrites)
     log.info("%d queries, %d documents", len(found.queries), len(found.documents))
     if rewrites and not found.with_turns:
         raise BadInput(
@@ -46,7 +46,7 @@ def _read(context: Context, path: Path) -> Searches:
             " data.columns.context, or use task Expansion",
         )
     pairs, groups = found.pairs(), [group for _, _, group in found.relevant]
-    sufficiency.check_pairs(len(set(pairs)), len(pairs))
+    sufficiency.check_pairs(len(set(pairs)), len(pairs), rejected=found.rejected)
     sufficiency.check_divided(sufficiency.Rows(pairs, groups, found.first), data)
     return found
 

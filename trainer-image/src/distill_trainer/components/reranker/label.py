@@ -64,10 +64,11 @@ def _label(context: Context, draft: Draft, corpus: Corpus, inputs: Inputs) -> Re
 
 def _read(context: Context, path: Path) -> Corpus:
     data = context.task.spec.data
-    corpus = corpora.collect(records.read(path, data.source.format, data.columns), data.max_records)
+    rows = records.read(path, data.source.format, data.columns, data.max_records)
+    corpus = corpora.collect(rows)
     log.info("%d queries, %d documents", len(corpus.queries), len(corpus.documents))
     pairs, groups = corpus.asked()
-    sufficiency.check_pairs(len(set(pairs)), len(pairs), corpus.empty_rows)
+    sufficiency.check_pairs(len(set(pairs)), len(pairs), corpus.empty_rows, corpus.rejected)
     sufficiency.check_divided(sufficiency.Rows(pairs, groups, corpus.first), data)
     return corpus
 
@@ -112,7 +113,7 @@ def _describe(
         "pairs": len(work.entries),
         "queries": len(work.corpus.queries),
         "documents": len(work.corpus.documents),
-        "rows": len(work.corpus.records) + work.corpus.empty,
+        "rows": work.corpus.rows,
         "empty": work.corpus.empty,
         "shards": [shard.name for shard in plan],
         "teacher": inputs.teacher,

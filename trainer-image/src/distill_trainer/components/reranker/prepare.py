@@ -90,8 +90,8 @@ def _refuse_recipe(task: Task, draft: Draft) -> None:
     if recipe is None or task.spec.sweep is not None:
         return
     lesson = reranking.Lesson(recipe, task.spec.training, Prompts())
-    train = pairs.load(draft.path, splits.TRAIN)
-    reranking.check(lesson, train, reranking.scores_of(draft.path))
+    train, scores = pairs.load(draft.path, splits.TRAIN), reranking.scores_of(draft.path)
+    reranking.check(lesson, *reranking.taught(lesson, train, scores))
 
 
 def _refuse_lonely(kept: Kept, others: Ids) -> None:

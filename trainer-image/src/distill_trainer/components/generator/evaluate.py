@@ -176,21 +176,22 @@ def _values(
         if measure in wanted:
             for own, written in ((found.student, texts.student), (found.teacher, texts.teacher)):
                 own[measure.value] = _each(of, written, asked)
-    if Measure.LIKELIHOOD in wanted and _same_tokens(models):
-        found.student[Measure.LIKELIHOOD.value] = likelihood(models.student.causal, asked, context)
-        found.teacher[Measure.LIKELIHOOD.value] = likelihood(models.teacher.causal, asked, context)
+    if Measure.LIKELIHOOD in wanted and (alike := _of_same_tokens(models)):
+        name = Measure.LIKELIHOOD.value
+        found.student[name] = likelihood(alike.student, asked, context)
+        found.teacher[name] = likelihood(alike.teacher, asked, context)
     for name, both in judge.values(context, wanted, asked, texts).items():
         found.student[name], found.teacher[name] = both.student, both.teacher
     return found
 
 
-def _same_tokens(models: Models) -> bool:
-    """Tell whether a token's probability means the same of both: tokens alike, and told."""
-    student, teacher = models.student, models.teacher
-    if not isinstance(teacher, LocalGenerator):
-        return False
-    tokenizers = (student.causal.tokenizer, teacher.causal.tokenizer)
-    return len({conversation.vocabulary_hash(one) for one in tokenizers}) == 1
+def _of_same_tokens(models: Models) -> Pair[Causal] | None:
+    """Return both models where a token's probability is told of both, and means the same."""
+    if not isinstance(models.teacher, LocalGenerator):
+        return None
+    both = Pair(models.student.causal, models.teacher.causal)
+    hashes = {conversation.vocabulary_hash(one.tokenizer) for one in (both.student, both.teacher)}
+    return both if len(hashes) == 1 else None
 
 
 def _each(of: Callable[[str, str], float], written: list[str], asked: list[Asked]) -> Values:

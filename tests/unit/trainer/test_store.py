@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from distill_api.names import Reason, Stage
 from distill_api.sources import SecretRef
 from distill_api.wire import Report
-from distill_trainer.context import Context
+from distill_trainer.context import Context, store_options
 from distill_trainer.errors import BadInput, TryAgain
 from distill_trainer.publishing import objects, to_store
 from distill_trainer.publishing.listing import NAME, Entry
@@ -21,6 +22,7 @@ from distill_trainer.secrets import Secrets
 from distill_trainer.sources import fetching
 from distill_trainer.sources.request import Fetched, Request, Role
 from distill_trainer.stages import publish
+from http_faults import Answer, serving
 from moto.server import ThreadedMotoServer
 from trainer import a_context, a_task, a_trained_student
 
@@ -237,6 +239,26 @@ def test_a_file_that_is_missing_behind_its_list_is_sent_again(place: Place, faul
         shutil.rmtree(output)  # as after an attempt of which another target failed
     place.published()
     assert (place.fetched().path / "model.safetensors").read_bytes() == b"12345678"
+
+
+def test_other_stores_than_amazons_are_sent_no_checksums_that_they_refuse(place: Place):
+    file = place.folder / "weights"
+    file.write_bytes(b"12345678")
+    entry = Entry("weights", 8, objects.hashlib.sha256(b"12345678").hexdigest())
+    with serving(lambda _: Answer(200, headers={"ETag": '"e"'})) as server:
+        (place.folder / "secrets" / "store" / "AWS_ENDPOINT_URL").write_text(server.url)
+        secrets = Secrets(place.folder / "secrets", "default")
+        options = store_options(secrets, SecretRef(name="store"), place.uri)
+        filesystem, root = fsspec.core.url_to_fs(place.uri, **options, skip_instance_cache=True)
+        store = Objects(filesystem, root)
+        store.send(file, "weights", entry, lambda _: None)
+        store.write("artifact.json", b"{}")
+        store.call("upload_part", **store.key("w"), UploadId="u", PartNumber=1, Body=b"12345678")
+        assert not store.holds("weights", entry)
+    assert [call.method for call in server.calls] == ["PUT", "PUT", "PUT", "HEAD"]
+    sent = {name.lower() for call in server.calls for name in call.headers}
+    assert "authorization" in sent
+    assert not [name for name in sent if "checksum" in name or "trailer" in name]
 
 
 def test_a_version_is_as_old_as_its_list(place: Place):

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from distill_api import wire
 from distill_api.names import Reason
@@ -18,6 +18,13 @@ from distill_trainer.progress import Progress
 from distill_trainer.secrets import Secrets
 from distill_trainer.usage import Meter
 from distill_trainer.workspace import Workspace
+
+NO_CHECKSUMS: Final = {
+    "request_checksum_calculation": "when_required",
+    "response_checksum_validation": "when_required",
+}
+"""For other stores than Amazon's: since 1.36 botocore sends a CRC with each upload, which Google's
+and others answer with SignatureDoesNotMatch (github.com/boto/boto3/issues/4400)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +118,8 @@ def store_options(secrets: Secrets, ref: SecretRef | None, uri: str) -> Mapping[
         "endpoint_url": secrets.find(ref, "AWS_ENDPOINT_URL"),
     }
     options |= {name: value for name, value in extra.items() if value}
+    if "endpoint_url" in options:
+        options["config_kwargs"] = dict(NO_CHECKSUMS)
     if region := secrets.find(ref, "AWS_REGION"):
         options["client_kwargs"] = {"region_name": region}
     return options

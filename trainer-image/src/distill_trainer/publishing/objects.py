@@ -25,6 +25,12 @@ class Objects:
     """`bucket/prefix`."""
     part: int = PART
 
+    @property
+    def _sums(self) -> bool:
+        """Tell whether the store may be asked for checksums; what lies in others is read back."""
+        chosen = self.filesystem.config_kwargs.get("request_checksum_calculation")
+        return bool(chosen != "when_required")
+
     def key(self, name: str) -> dict[str, str]:
         """Return bucket and key of an object below the prefix, as S3's calls take them."""
         bucket, key, _ = self.filesystem.split_path(f"{self.root}/{name}")
@@ -65,7 +71,8 @@ class Objects:
 
     def _head(self, name: str) -> Mapping[str, Any]:
         try:
-            return self.call("head_object", **self.key(name), ChecksumMode="ENABLED")
+            sums = {"ChecksumMode": "ENABLED"} if self._sums else {}
+            return self.call("head_object", **self.key(name), **sums)
         except FileNotFoundError:
             return {}
 
@@ -79,8 +86,9 @@ class Objects:
             return
         checksum = _base64(bytes.fromhex(entry.sha256))
         content = path.read_bytes()
-        given = {"Body": content, "Metadata": {_SHA: entry.sha256}, "ChecksumSHA256": checksum}
-        self.call("put_object", **self.key(name), **given)
+        given = {"Body": content, "Metadata": {_SHA: entry.sha256}}
+        sums = {"ChecksumSHA256": checksum} if self._sums else {}
+        self.call("put_object", **self.key(name), **given, **sums)
         tell(entry.size)
 
     def _send_parts(self, path: Path, name: str, entry: Entry, tell: Callable[[int], None]) -> None:

@@ -3,6 +3,8 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
+# Where bytecode is not kept, each of hundreds of processes compiles its libraries again.
+unexport PYTHONDONTWRITEBYTECODE
 SOURCES := crds operator trainer-image server-image tests examples bench
 
 .PHONY: help setup demo test check generate verify images bench test-fast test-gpu down

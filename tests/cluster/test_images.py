@@ -17,13 +17,14 @@ PROBES = {
     "operator": "import kopf, cryptography, distill_operator.handlers.app, distill_api",
     "trainer": (
         "import torch, sentence_transformers, oras, s3fs, ir_measures, matplotlib.pyplot; "
-        "import distill_server.process, distill_trainer, distill_api; "
+        "import distill_server.serving, distill_trainer, distill_api; "
         "from distill_trainer.distributed import zero; zero.library(torch.device('cpu')); "
         "assert not torch.cuda.is_available(); "
         "torch.nn.Linear(8, 4)(torch.ones(2, 8)).sum().backward()"
     ),
     "server": (
         "import onnxruntime, httptools, oras, s3fs, torch; import distill_server.__main__; "
+        "import distill_server.serving; "
         "assert onnxruntime.get_available_providers()[-1] == 'CPUExecutionProvider'"
     ),
 }

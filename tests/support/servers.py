@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from distill_server import process as program
+from distill_server import serving
 from distill_server.draining import DrainingServer
 from distill_server.settings import Settings
 
@@ -15,7 +15,7 @@ class Running:
     """A server in a thread, with real sockets."""
 
     def __init__(self, settings: Settings) -> None:
-        self.server: DrainingServer = program.prepare(settings)
+        self.server: DrainingServer = serving.prepare(settings)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
         self._wait(lambda: self.server.started, "started")

@@ -1,63 +1,26 @@
-"""From settings to a server that drains: model, port, exit status."""
+"""From flags to an exit status."""
 
 import logging
-from typing import Final
 
-import uvicorn
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
 from distill_server import stopping
-from distill_server.api import application
-from distill_server.api.observing import HANDLERS
-from distill_server.draining import Drain, DrainingServer
 from distill_server.errors import BadModel
-from distill_server.models import served
-from distill_server.service import Service
+from distill_server.models import folders
 from distill_server.settings import Settings
-from distill_server.telemetry import Telemetry
-
-IDLE_SECONDS: Final = 3900
-"""Longer than a gateway keeps an idle connection (Envoy: an hour), so that it closes it first.
-
-Were the server first, a request that is sent at that moment would be lost; an arm with a thousandth
-of the traffic is idle between any two requests.
-"""
-
-
-def prepare(settings: Settings) -> DrainingServer:
-    """Open the model and make the server around it; BadModel when it cannot be served."""
-    model = served.open_model(settings)
-    telemetry = Telemetry(settings, HANDLERS)
-    telemetry.serving(
-        model=settings.served_model_name,
-        runtime=settings.runtime.value,
-        kind="Reranker" if model.reranker else "Embedding",
-        digest=model.identity.content,
-        weights=model.identity.weights,
-    )
-    drain = Drain(settings.drain_seconds)
-    app = application.build(Service(settings, model, telemetry, drain))
-    # Access logs are the gateway's; requests hold users' texts, which belong in no log.
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        access_log=False,
-        log_config=None,
-        http="httptools",
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.timeout_seconds) + 1,
-        timeout_keep_alive=IDLE_SECONDS,
-    )
-    return DrainingServer(config, drain)
 
 
 def main(words: list[str]) -> int:
     """Serve until told to stop; 0 after a drain, 78 for what trying again cannot help."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
-        server = prepare(CliApp.run(Settings, cli_args=words))
+        settings = CliApp.run(Settings, cli_args=words)
+        folders.refuse_without_weights(settings.model)
+        # Its libraries take seconds to import; what is wrong with flags or folder is told sooner.
+        from distill_server import serving
+
+        server = serving.prepare(settings)
     except ValidationError as error:
         return stopping.wrong_settings(error)
     except BadModel as error:

@@ -43,6 +43,8 @@ TRAINING = {
     "validationSteps": 3,
     "optimizer": {"learningRate": 1e-3},
 }
+ALONE = 12
+"""Steps of the training that processes of their own begin."""
 DROPOUT = 0.2
 
 Weights = dict[str, Tensor]
@@ -130,24 +132,26 @@ def test_another_seed_gives_other_weights(
 def test_sigkill_in_a_process_of_its_own_changes_nothing(
     world: World, teacher_folder: Path, tmp_path: Path
 ):
+    """Two processes are killed, one after the other; this one ends what they began."""
     script = Path(__file__).with_name("train_alone.py")
-    command = [sys.executable, str(script), str(world.prepared), str(teacher_folder)]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    support = {"PYTHONPATH": str(Path(tiny_models.__file__).parent)}
-    environment = os.environ | support
-    subprocess.run([*command, str(whole)], check=True, timeout=1500, env=environment)
+    killed = tmp_path / "killed"
+    command = [sys.executable, str(script), str(world.prepared), str(teacher_folder), str(killed)]
+    environment = os.environ | {"PYTHONPATH": str(Path(tiny_models.__file__).parent)}
     for step in (3, 7):
         waits = ["--wait-after", str(step)]
-        process = subprocess.Popen([*command, str(killed), *waits], env=environment)
+        process = subprocess.Popen([*command, *waits], env=environment)
         deadline = time.monotonic() + 1500
         while _last_told(killed) != step and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         assert _last_told(killed) == step
-    subprocess.run([*command, str(killed)], check=True, timeout=1500, env=environment)
-    one, other = (torch.load(f / "weights.pt", weights_only=True) for f in (whole, killed))
-    assert same(one, other)
+    ends = []
+    for checkpoints in (tmp_path / "whole", killed / "checkpoints"):
+        made = course(world, teacher_folder, maxSteps=ALONE)
+        loop.train(made, Store(checkpoints), loop.Watch())
+        ends.append(weights(made))
+    assert same(*ends)
 
 
 def _last_told(folder: Path) -> int:

@@ -7,7 +7,7 @@ import tiny_rankers
 from distill_api.data import Splits
 from distill_api.job import DistillationJobSpec
 from distill_api.names import Stage
-from distill_server.models import loading
+from distill_server.models import folders
 from distill_trainer.preparing import splits
 
 from examples import stages
@@ -43,7 +43,7 @@ def test_the_example_runs_with_a_tiny_teacher(tmp_path: Path) -> None:
     assert evaluation is not None
     assert {score.measure for score in evaluation.scores} == {"nDCG@10", "RR@10", "AP"}
     student = stages.published(tmp_path) / job["spec"]["publish"][0]["pvc"]["path"]
-    assert loading.is_reranker(next(student.rglob("config.json")).parent)
+    assert folders.is_reranker(next(student.rglob("config.json")).parent)
 
 
 def test_an_interrupted_making_of_the_teacher_leaves_no_half_of_it(

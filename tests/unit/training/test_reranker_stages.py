@@ -10,7 +10,7 @@ import pytest
 import tiny_rankers
 from distill_api.names import Reason, Stage
 from distill_api.wire import Report
-from distill_server.models import loading
+from distill_server.models import folders, loading
 from distill_trainer.errors import BadInput, TryAgain
 from distill_trainer.preparing import lists
 from safetensors.numpy import load_file
@@ -150,7 +150,7 @@ def test_a_published_student_says_how_it_is_used(finished: Finished, architectur
 def test_the_server_serves_the_student_with_the_same_scores(finished: Finished, architecture: str):
     job, _ = finished[architecture]
     folder = job.output(Stage.TRAIN) / "student"
-    assert loading.is_reranker(folder) is (architecture == "CrossEncoder")
+    assert folders.is_reranker(folder) is (architecture == "CrossEncoder")
     served = loading.load(folder)
     if isinstance(served, CrossEncoder):
         found = served.predict([("a1 b2", "a1 c3"), ("a1 b2", "d4")])

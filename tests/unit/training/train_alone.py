@@ -6,7 +6,6 @@ from pathlib import Path
 
 import test_loop
 import tiny_models
-import torch
 from distill_trainer.training import loop, runtime
 from distill_trainer.training.checkpoints import Store
 
@@ -29,9 +28,8 @@ def main() -> None:
             time.sleep(1700)
 
     world = tiny_models.World(tiny_models.teacher(), given.prepared)
-    course = test_loop.course(world, given.teacher, maxSteps=12)
+    course = test_loop.course(world, given.teacher, maxSteps=test_loop.ALONE)
     loop.train(course, Store(given.folder / "checkpoints"), loop.Watch(tell=tell))
-    torch.save(test_loop.weights(course), given.folder / "weights.pt")
 
 
 if __name__ == "__main__":

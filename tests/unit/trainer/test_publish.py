@@ -3,8 +3,10 @@
 import errno
 import hashlib
 import json
+import os
 import shutil
 import tarfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -154,6 +156,19 @@ def test_a_copy_that_was_killed_shows_the_old_student_and_goes_on(
     assert not set(before) & set(copied[9:])
     assert (place / "model.safetensors").read_bytes() == b"87654321"
     assert [path.name for path in place.parent.iterdir()] == ["models"]
+
+
+def test_what_killed_publications_left_on_a_volume_goes_and_what_others_copy_stays(tmp_path: Path):
+    context, volume = a_job(tmp_path), tmp_path / "volumes" / "models"
+    for name in (".models.0123.new", ".models.4567.new", ".others.0123.new"):
+        (volume / name).mkdir()
+        (volume / name / "model.safetensors").write_bytes(b"1")
+    long_ago = time.time() - 2 * to_volume.STALE
+    for name in (".models.0123.new", ".others.0123.new"):
+        os.utime(volume / name, (long_ago, long_ago))
+    publish.run(context)
+    left = {path.name for path in volume.iterdir()}
+    assert left == {"models", ".models.4567.new", ".others.0123.new"}
 
 
 @pytest.mark.parametrize("can", [True, False], ids=["exchange", "two renames"])

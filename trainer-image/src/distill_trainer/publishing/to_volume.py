@@ -1,9 +1,11 @@
 """Publishes to a folder on a volume: copied beside the place, flushed, checked, then exchanged."""
 
+import contextlib
 import ctypes
 import errno
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,8 @@ from distill_trainer.publishing.target import Parcel, Published
 _CURRENT_FOLDER: Final = -100
 _EXCHANGE: Final = 2
 """Linux's AT_FDCWD and RENAME_EXCHANGE."""
+STALE: Final = 86_400.0
+"""Seconds after which nobody goes on with a copy."""
 _NO_EXCHANGE: Final = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM}
 """Network file systems cannot exchange two names."""
 
@@ -36,6 +40,7 @@ def publish(target: PvcTarget, parcel: Parcel) -> Published:
     place = claim.joinpath(*inside)
     if not _same(place, parcel):
         _replace(place, parcel)
+    _tidy(place)
     path = "/".join(inside)
     return Published(f"pvc://{target.claim_name}/{path}", parcel.bundle.content_digest)
 
@@ -59,6 +64,17 @@ def _replace(place: Path, parcel: Parcel) -> None:
         )
     _exchange(new, place)
     _flush_folder(place.parent)
+
+
+def _tidy(place: Path) -> None:
+    """Remove what publications to this place have left that were killed.
+
+    One that goes on changes its folder more often, so it is left alone.
+    """
+    for left in place.parent.glob(f".{place.name}.*.new"):
+        with contextlib.suppress(FileNotFoundError):  # its own job was faster
+            if time.time() - left.stat().st_mtime > STALE:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _fill(new: Path, parcel: Parcel) -> None:

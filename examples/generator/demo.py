@@ -69,6 +69,7 @@ def write_teacher(folder: Path) -> None:
     """
     if folder.exists():
         return
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         _convert(made := Path(scratch, folder.name))
         made.rename(folder)

@@ -45,6 +45,24 @@ def test_too_few_questions_are_refused_before_anything_is_made(
     assert not (tmp_path / "new").exists()
 
 
+def test_a_teacher_is_written_whole_or_not_at_all_and_below_folders_that_are_not_there_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupted(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "half.safetensors").touch()
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "new" / "work" / "teacher"
+    monkeypatch.setattr(demo, "_convert", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        demo.write_teacher(folder)
+    assert list(folder.parent.iterdir()) == []
+    monkeypatch.setattr(demo, "_convert", Path.mkdir)
+    demo.write_teacher(folder)
+    assert list(folder.parent.iterdir()) == [folder]
+
+
 def test_the_example_runs_with_a_tiny_teacher(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     teacher = tiny_causal.taught(tiny_causal.model(), 90)
     causal.save(teacher, tmp_path / "teacher")

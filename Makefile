@@ -20,8 +20,9 @@ demo: setup ## distil a real teacher on a real Kubernetes, roll the student out,
 	@$(PYTHON) -m examples.embedding.demo
 	@$(PYTHON) -m examples.rollout.demo
 
+# One thread a process: with more, those of several workers wait for each other at every step.
 test: ready ## every test: unit, properties, contract, real cluster, one whole story
-	@$(PYTHON) -m pytest --cluster -n 3
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest --cluster -n 3
 
 # What the tests need, minutes of it on a fresh machine. Images are made by one thread at a time, so
 # they come beside the programs: the tests of the cluster, the longest of all, would wait for them.

@@ -123,8 +123,8 @@ class Teacher(Model):
     prompts: Prompts = Prompts()
     """Texts put before the teacher's inputs."""
     max_length: Annotated[int, Field(ge=8, le=131072)] | None = None
-    """Tokens of one input of teacher.model; longer texts are cut. The model's own limit by
-    default."""
+    """Tokens of one input of teacher.model; longer texts are cut, longer prompts of a teacher that
+    writes left out and counted. The model's own limit by default."""
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
     """Inputs of one forward pass or request."""
     sampling: Sampling = Sampling()

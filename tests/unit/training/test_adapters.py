@@ -4,6 +4,7 @@ import copy
 from pathlib import Path
 
 import pytest
+import tiny_causal
 import tiny_models
 import torch
 from distill_api.training import Lora
@@ -11,6 +12,7 @@ from distill_trainer.errors import BadInput
 from distill_trainer.students import adapters
 from distill_trainer.students.adapters import Base
 from peft import PeftModel
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -129,3 +131,15 @@ def test_the_adapter_alone_is_read_by_peft(body: PreTrainedModel, tmp_path: Path
 def test_a_layer_that_is_not_there_is_named_beside_those_that_are(body: PreTrainedModel) -> None:
     with pytest.raises(BadInput, match=r"names q_proj, and the student has .*dense, key, query"):
         adapters.attach(body, Lora(target_modules=["q_proj"]), seed=3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts"), [("granite", {"q_proj", "v_proj"}), ("phi3", {"qkv_proj"})]
+)
+def test_an_architecture_that_is_not_listed_is_adapted_by_the_usual_names(
+    kind: str, parts: set[str]
+) -> None:
+    model = tiny_causal.model(kind, layers=1).model
+    adapters.attach(model, LORA, seed=3)
+    adapted = [name for name, one in model.named_modules() if isinstance(one, LoraLayer)]
+    assert {name.rpartition(".")[2] for name in adapted} == parts

@@ -223,6 +223,17 @@ def test_a_prompt_beyond_the_positions_is_a_flaw_and_leaves_its_neighbours_alone
             assert len(one.distributions.ids) == one.tokens
 
 
+def test_a_prompt_is_answered_whole_or_not_at_all():
+    teacher = tiny_causal.model()
+    sampling = conversation.Sampling(temperature=0, max_tokens=8)
+    asked = [answers.ask("a1 ?", "a1 b2" + " c3" * more, sampling) for more in (0, 30)]
+    whole = LocalGenerator(teacher, sampling, 2).answer(asked)
+    limited = LocalGenerator(teacher, sampling, 2, whole[0].prompt_tokens).answer(asked)
+    assert (limited[0].text, limited[0].flaw) == (whole[0].text, whole[0].flaw)
+    assert limited[1].flaw is Flaw.TOO_LONG
+    assert limited[1].prompt_tokens == whole[1].prompt_tokens
+
+
 def test_dropout_of_attention_is_no_part_of_what_is_transferred():
     def taught(dropout: float) -> tuple[float, dict[str, torch.Tensor]]:
         student = tiny_causal.model("gpt2", layers=2, seed=1, attn_pdrop=dropout, embd_pdrop=0.0,

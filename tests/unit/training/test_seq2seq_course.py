@@ -174,6 +174,16 @@ def test_what_is_written_does_not_depend_on_its_neighbours():
     assert len({one.text for one in together}) > 1
 
 
+def test_a_text_is_answered_whole_or_not_at_all():
+    model = tiny.encoder_decoder()
+    asked = [answers.Ask((("user", "a1" + " b2" * more),)) for more in (2, 30)]
+    sampling = Sampling(temperature=0, max_tokens=6)
+    whole = LocalSeq2Seq(model, sampling, 2).answer(asked)
+    limited = LocalSeq2Seq(model, sampling, 2, whole[0].prompt_tokens).answer(asked)
+    assert (limited[0].text, limited[0].flaw) == (whole[0].text, whole[0].flaw)
+    assert limited[1].flaw is answers.Flaw.TOO_LONG
+
+
 def test_a_decoder_alone_is_refused_as_an_encoder_decoder(tmp_path: Path):
     folder = tiny.save(tiny.decoder(1), tmp_path / "causal")
     with pytest.raises(BadInput, match=r"set student\.architecture to Causal"):

@@ -125,6 +125,8 @@ def check_splits(counts: Mapping[str, int], dropped: Mapping[str, int], groups: 
     lost = f" Thrown away: {gone}." if gone else ""
     if dropped.get(Flaw.TRUNCATED):
         lost += " Raise teacher.sampling.maxTokens, or ask for short answers in its systemPrompt."
+    if dropped.get(Flaw.TOO_LONG):
+        lost += " Shorten the contexts, raise teacher.maxLength, or take one that reads more."
     raise BadInput(
         Reason.BAD_DATA,
         f"Too few records are left: {have}; at least {least} are needed.{lost}{groups} Add"

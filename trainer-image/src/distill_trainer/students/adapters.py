@@ -27,6 +27,18 @@ NOT_QUANTIZED: Final = ("lm_head", "embed_out", "shared", "classifier", "score",
 a T5 because it looks at that weight's type and would cast its input to bytes."""
 
 
+NAMED_ALIKE: Final = (
+    ("q_proj", "v_proj"),
+    ("query", "value"),
+    ("q_lin", "v_lin"),
+    ("qkv_proj",),
+    ("query_key_value",),
+    ("Wqkv",),
+)
+"""What architectures call the layers that make queries and values: those that PEFT does not list
+yet (Granite, Phi 3) keep to what is usual."""
+
+
 class Base(StrEnum):
     """The weights that a trained adapter is added to."""
 
@@ -178,6 +190,10 @@ def _usual_targets(body: PreTrainedModel) -> list[str]:
     if kind in USUAL:
         usual = USUAL[kind]
         return [usual] if isinstance(usual, str) else list(usual)
+    names = set(_linear_names(body))
+    for queries_and_values in NAMED_ALIKE:
+        if names.issuperset(queries_and_values):
+            return list(queries_and_values)
     raise BadInput(
         Reason.BAD_RECIPE,
         f"training.lora.targetModules is needed for a model of type {kind}, whose attention layers"

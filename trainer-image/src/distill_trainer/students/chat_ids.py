@@ -48,4 +48,5 @@ def _chat(tokenizer: Any, name: str, messages: list[Message]) -> Sample:
 def _prompts(tokenizer: Any) -> Iterator[Sample]:
     for name, text in samples.TEXTS.items():
         ids = [int(one) for one in tokenizer(text)["input_ids"]]
-        yield Sample(name=name, kind=TextKind.PROMPT, text=text, tokens=ids)
+        if ids:  # a tokenizer that knows none of it makes nothing of a text
+            yield Sample(name=name, kind=TextKind.PROMPT, text=text, tokens=ids)

@@ -99,6 +99,7 @@ class LocalGenerator:
     sampling: Sampling
     batch_size: int
     max_length: int | None = None
+    """Tokens of a prompt; what is longer is not answered. The model's positions where None."""
     vocabulary: int | None = None
     """Tokens that may be written, those with the lowest ids; all rows of the head where None."""
 
@@ -111,12 +112,10 @@ class LocalGenerator:
 
     def _batch(self, asked: Sequence[Ask], heard: "Heard") -> list[Answer]:
         prompts = [conversation.prompt_ids(self.causal.tokenizer, one.chat) for one in asked]
-        if self.max_length is not None:
-            prompts = [ids[-self.max_length :] for ids in prompts]
         found: dict[int, Answer] = {}
         for most, places in self._by_room(prompts).items():
             if most < 1:
-                found |= {place: _unread(len(prompts[place])) for place in places}
+                found |= {place: unread(len(prompts[place])) for place in places}
                 continue
             own = replace(self, sampling=self.sampling.model_copy(update={"max_tokens": most}))
             chosen = [(prompts[place], asked[place].seed) for place in places]
@@ -126,11 +125,14 @@ class LocalGenerator:
     def _by_room(self, prompts: Sequence[list[int]]) -> dict[int, list[int]]:
         """Return places of prompts by how many tokens may be written after them.
 
-        Positions beyond the model's last one do not exist, or mean nothing to it.
+        Positions beyond the model's last one do not exist, or mean nothing to it. After a prompt
+        that is longer than max_length nothing is written: cut, it would have lost its beginning,
+        instruction and all.
         """
         found: dict[int, list[int]] = {}
         for place, prompt in enumerate(prompts):
-            left = (self.causal.positions or sys.maxsize) - len(prompt)
+            read = len(prompt) <= (self.max_length or sys.maxsize)
+            left = (self.causal.positions or sys.maxsize) - len(prompt) if read else 0
             found.setdefault(max(min(self.sampling.max_tokens, left), 0), []).append(place)
         return found
 
@@ -176,8 +178,8 @@ class LocalGenerator:
         return [until_end(row, self.causal.ends) for row in rows]
 
 
-def _unread(prompt: int) -> Answer:
-    """Return what is said to a prompt of so many tokens, which leave no room for an answer."""
+def unread(prompt: int) -> Answer:
+    """Return what is said to a prompt of so many tokens, which are too many to be read."""
     return Answer("", flaw=Flaw.TOO_LONG, prompt_tokens=prompt)
 
 

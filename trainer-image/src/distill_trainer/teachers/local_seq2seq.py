@@ -1,5 +1,6 @@
 """An encoder-decoder that writes in this process: a teacher, or a student that is measured."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ class LocalSeq2Seq:
     sampling: Sampling
     batch_size: int
     max_length: int | None = None
+    """Tokens of a text that is read; what is longer is not answered."""
 
     def answer(self, asked: Sequence[Ask], tell: Tell | None = None) -> list[Answer]:
         """Answer in batches of the given order; a conversation's texts are read as one."""
@@ -35,8 +37,20 @@ class LocalSeq2Seq:
 
     def _batch(self, asked: Sequence[Ask], heard: Heard) -> list[Answer]:
         sources = [self._source(one) for one in asked]
-        written = self.write(sources, [one.seed for one in asked], heard)
-        cached: list[Distributions | None] = [None] * len(asked)
+        most = min((n for n in (self.max_length, self.seq2seq.positions) if n), default=sys.maxsize)
+        fitting = [place for place, source in enumerate(sources) if len(source) <= most]
+        found = {place: local_generator.unread(len(source)) for place, source in enumerate(sources)}
+        if fitting:
+            seeds = [asked[place].seed for place in fitting]
+            answered = self._answers([sources[place] for place in fitting], seeds, heard)
+            found |= dict(zip(fitting, answered, strict=True))
+        return [found[place] for place in range(len(asked))]
+
+    def _answers(
+        self, sources: Sequence[list[int]], seeds: Sequence[int], heard: Heard
+    ) -> list[Answer]:
+        written = self.write(sources, seeds, heard)
+        cached: list[Distributions | None] = [None] * len(sources)
         if self.sampling.top_logprobs:
             cached = [*top_k(self.seq2seq, sources, written, self.sampling.top_logprobs)]
         read = local_generator.read
@@ -46,10 +60,8 @@ class LocalSeq2Seq:
         ]
 
     def _source(self, asked: Ask) -> list[int]:
-        """Return the ids that are read; what is too long loses its beginning."""
         text = "\n\n".join(content for _, content in asked.messages)
-        ids = seq2seq.source_ids(self.seq2seq.tokenizer, text)
-        return ids if self.max_length is None else ids[-self.max_length :]
+        return seq2seq.source_ids(self.seq2seq.tokenizer, text)
 
     @torch.inference_mode()
     def write(

@@ -19,7 +19,7 @@ _VERSION = "k8s.io/component-base/version"
 _CONTAINERD = "github.com/containerd/containerd/v2/cmd"
 _GATEWAY = "github.com/envoyproxy/gateway"
 GATEWAY_VERSION = "v1.9.1"
-PROMETHEUS_VERSION = "3.16.0"
+PROMETHEUS_VERSION = "3.13.5"
 CHART = "chart"
 """Where a program's folder keeps its chart."""
 

@@ -13,8 +13,8 @@ from distill_api.job import DistillationJobSpec
 from distill_api.names import Stage
 from distill_api.wire import Report, Task
 from distill_operator.plan import stages
-from distill_trainer import __main__ as trainer
 from distill_trainer import context as contexts
+from distill_trainer import process as trainer
 from distill_trainer.context import Places
 from distill_trainer.progress import Progress
 

@@ -1,7 +1,9 @@
 """Trials side by side: pods take them in turns from one journal, and the first one finishes."""
 
+import shutil
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,13 @@ class Told(Progress):
             self.seen.append(self.sweep)
 
 
+def wait_until(holds: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.005)
+
+
 class Pods:
     """Pods of one train stage as threads, with a training that takes a moment."""
 
@@ -56,9 +65,13 @@ class Pods:
         a_prepared(a_context(self.task, folder))
         self.trained: list[tuple[int, int]] = []
         """Pod and trial, whenever one was trained to its end."""
+        self.begun: set[int] = set()
+        """Pods that have begun a trial."""
         self.lost: set[int] = set()
         """Pods that are lost in their next trial."""
         self.told = Told()
+        self.meet = False
+        """Whether each pod goes on only when the other one has been seen at work."""
 
     def context(self, pod: int) -> Context:
         made = a_context(self.task, self.folder)
@@ -67,13 +80,18 @@ class Pods:
         progress = self.told if pod == 0 else Progress()
         return replace(made, pod=pod, places=places, progress=progress)
 
+    def both_seen(self) -> bool:
+        return any(status.running == 2 for status in self.told.seen)
+
     def work(self, pod: int) -> Report:
         return run.run(self.context(pod), lambda context: self.train(pod, context))
 
     def train(self, pod: int, context: Context) -> Report:
         number = int(context.workspace.folder.path.name)
         context.progress.tell(1, 2, {}, "train")
-        time.sleep(0.05)
+        self.begun.add(pod)
+        if self.meet:
+            wait_until(lambda: self.both_seen() if pod else 1 in self.begun)
         if pod in self.lost:
             self.lost.discard(pod)
             raise KeyboardInterrupt  # as a killed process: nobody tells the journal
@@ -89,6 +107,7 @@ class Pods:
 
 def test_two_pods_train_every_trial_once_and_the_first_one_keeps_the_best(tmp_path: Path):
     pods = Pods(tmp_path)
+    pods.meet = True
     reports: dict[int, Report] = {}
     threads = [
         threading.Thread(target=lambda pod=pod: reports.update({pod: pods.work(pod)}))
@@ -107,7 +126,7 @@ def test_two_pods_train_every_trial_once_and_the_first_one_keeps_the_best(tmp_pa
     assert found.best == found.leaders[0].number
     output = pods.context(0).workspace.output(Stage.TRAIN)
     assert (output.path / "student.bin").read_bytes() == bytes([found.best])
-    assert max(status.running for status in pods.told.seen) == 2, "both are counted on the way"
+    assert pods.both_seen(), "both are counted on the way"
 
 
 def test_a_lost_pods_trial_is_taken_up_by_its_replacement_and_by_nobody_before(tmp_path: Path):
@@ -144,3 +163,23 @@ def test_an_evicted_pod_lets_its_trial_go(tmp_path: Path):
     with pytest.raises(TryAgain):
         run.run(context, train)
     assert not list(tmp_path.rglob("*.claim"))
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("journal.log"), RuntimeError("no lock")])
+def test_a_further_pod_ends_well_only_where_the_trials_were_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    monkeypatch.setattr(run, "REMOVAL_SECONDS", 0.1)
+    pods = Pods(tmp_path)
+
+    def fails(_: Context) -> Report:
+        raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        run.run(pods.context(1), fails)
+
+    def removed(context: Context) -> Report:
+        shutil.rmtree(context.workspace.folder.path.parent)
+        raise error
+
+    assert run.run(pods.context(1), removed).share

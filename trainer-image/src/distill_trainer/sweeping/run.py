@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,9 @@ WHY: Final = "why"
 """User attribute of a failed trial: what it failed with."""
 WAIT_SECONDS: Final = 2.0
 
+REMOVAL_SECONDS: Final = 5.0
+"""Longest that the removal of the trials' folder takes."""
+
 log = logging.getLogger(__name__)
 
 
@@ -46,12 +50,27 @@ def run(context: Context, train: Train) -> Report:
     draft = context.workspace.draft(Stage.TRAIN, fingerprint)
     known = study.opened(draft.path / TRIALS, task.spec.sweep)
     if context.pod > 0:
-        # The first pod removes the trials at the end, perhaps while this one looks for more.
-        with contextlib.suppress(FileNotFoundError):
+        with _until_removed(draft.path / TRIALS):
             _work(context, draft, known, drawn, train)
         return Report(stage=Stage.TRAIN, outcome="Done", share=True, summary="no trial is left")
     _work(context, draft, known, drawn, train)
     return _finish(context, draft, known, before)
+
+
+@contextlib.contextmanager
+def _until_removed(folder: Path) -> Iterator[None]:
+    """Take it for the end where the first pod removes the trials while this one looks for more.
+
+    Files are missing then, and optuna says that its lock, a file as well, is not held.
+    """
+    try:
+        yield
+    except (FileNotFoundError, RuntimeError):
+        ends = time.monotonic() + REMOVAL_SECONDS
+        while (folder / study.JOURNAL).exists():
+            if time.monotonic() > ends:
+                raise
+            time.sleep(0.05)
 
 
 def _work(

@@ -3,6 +3,9 @@
 from enum import IntEnum, StrEnum
 from typing import Final
 
+DIGEST: Final = "sha256:[0-9a-f]{64}"
+"""Pattern of a digest of content."""
+
 GROUP: Final = "kubedistill.io"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"

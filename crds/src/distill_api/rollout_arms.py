@@ -17,6 +17,7 @@ from distill_api.base import (
     rules,
     text,
 )
+from distill_api.names import DIGEST
 from distill_api.pods import (
     EnvironmentVariable,
     GpuResource,
@@ -31,7 +32,7 @@ from distill_api.sources import SecretRef, StoredModel
 Digest = Annotated[
     str,
     text(
-        r"^sha256:[0-9a-f]{64}$",
+        f"^{DIGEST}$",
         "digest must be sha256: and 64 hexadecimal digits in small letters, as"
         " status.artifact.digest of a DistillationJob has it",
         most=71,

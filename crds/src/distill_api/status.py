@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from distill_api.base import BigCount, Model, NonNegativeInt, Sentence, ShortText, Uri, listed_by
-from distill_api.names import ConditionType, Reason, Stage, StageState
+from distill_api.names import DIGEST, ConditionType, Reason, Stage, StageState
 
 Number = Annotated[str, Field(max_length=32, pattern=r"^-?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?$")]
 """A number as text, so that no client rounds it."""
-Digest = Annotated[str, Field(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
+Digest = Annotated[str, Field(max_length=71, pattern=f"^{DIGEST}$")]
 
 
 class ConditionShape(Model):

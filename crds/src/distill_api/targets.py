@@ -5,12 +5,13 @@ from typing import Annotated
 from pydantic import Field
 
 from distill_api.base import DnsName, Model, listed_once, rule, rules, text
+from distill_api.names import DIGEST
 from distill_api.sources import SecretRef
 
 KeptDigest = Annotated[
     str,
     text(
-        r"^sha256:[0-9a-f]{64}$",
+        f"^{DIGEST}$",
         "must be sha256: and 64 hexadecimal digits, as status.publications tells them",
         most=71,
     ),

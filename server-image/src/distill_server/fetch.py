@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from distill_api.names import Exit
+from distill_api.names import DIGEST, Exit
 from distill_common import artifacts, registry
 from distill_common.archives import BadArchive
 from distill_common.registry import Client, RegistryError
@@ -22,7 +22,6 @@ from distill_common.registry import Client, RegistryError
 from distill_server import stopping
 from distill_server.errors import ServerError
 
-DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 STAGING: Final = ".fetching"
 """Below the folder itself, so that what is whole is moved within one file system."""
 TOLD_EVERY: Final = 5.0
@@ -74,7 +73,7 @@ def _pinned(artifact: str) -> registry.Reference:
         reference = registry.parse(rest)
     except ValueError as error:
         raise NotFetched(f"{artifact!r} is no artifact: {error}", code=Exit.GIVE_UP) from error
-    if not found or scheme != "oci" or not DIGEST.fullmatch(reference.digest or ""):
+    if not found or scheme != "oci" or not re.fullmatch(DIGEST, reference.digest or ""):
         raise NotFetched(
             f"{artifact!r} is not pinned: expected oci://registry/repository@sha256:... with 64"
             " hexadecimal digits, as a tag may be moved to another model",

@@ -2,15 +2,14 @@
 
 import json
 import re
-from typing import Any, Final
+from typing import Any
 
 from distill_api.job import DistillationJobSpec
+from distill_api.names import DIGEST
 
 from distill_operator.effects.kinds import DISTILLATION_JOB, DISTILLED_ROLLOUT
 from distill_operator.effects.store import Store
 from distill_operator.plan.model import Manifest
-
-DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def digests(spec: DistillationJobSpec | None, store: Store) -> tuple[str, ...]:
@@ -41,4 +40,4 @@ def _published(rollout: Manifest, store: Store) -> Any:
 
 
 def _of(part: Any) -> set[str]:
-    return set(DIGEST.findall(json.dumps(part)))
+    return set(re.findall(DIGEST, json.dumps(part)))

@@ -57,9 +57,8 @@ def beside(
     short = f"{round(value, kept):.{decimals}{form}}"
     if value == limit or short != f"{limit:.{decimals}{form}}":
         return short
-    longer = ((f"{value:.{more}{form}}", f"{limit:.{more}{form}}") for more in _more(decimals))
+    longer = (
+        (f"{value:.{more}{form}}", f"{limit:.{more}{form}}")
+        for more in range(decimals + 1, _MOST_DECIMALS)
+    )
     return next((own for own, other in longer if own != other), short)
-
-
-def _more(decimals: int) -> range:
-    return range(decimals + 1, _MOST_DECIMALS)

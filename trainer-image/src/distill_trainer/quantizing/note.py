@@ -178,8 +178,8 @@ def check(note: Smaller, wanted: Quantize) -> None:
     """Hold the gate; BadInput with the numbers where it is missed, or a layer stayed float."""
     most = LOSSES[wanted.method] if wanted.max_loss is None else wanted.max_loss
     numbers = f"{note.measure} {note.before:.4f} of the float student, {note.after:.4f} quantised"
-    loss = telling.beside(note.loss, most, kept=LOSS_DECIMALS, decimals=2, form="%")
     if not note.loss <= most:
+        loss = telling.beside(note.loss, most, kept=LOSS_DECIMALS, decimals=2, form="%")
         raise BadInput(
             Reason.QUALITY_GATE_FAILED,
             f"Quantising by {note.method} loses {loss} of the student's quality on the"

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from distill_api.names import DIGEST
 from distill_api.rollout import DistilledModelRolloutSpec
 from distill_api.rollout_arms import Runtime
 from distill_api.student import StudentArchitecture
@@ -15,7 +16,6 @@ from distill_operator.plan.model import Manifest
 from distill_operator.plan.rollout.model import ObservedArtifact
 
 SEQ2SEQ: Final = StudentArchitecture.SEQ2SEQ.value
-DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 MOUNTED: Final = ("oci://", "pvc://")
 """Places that a pod can mount, the best first."""
 
@@ -122,7 +122,7 @@ def _teacher(body: Manifest) -> dict[str, Any]:
     read = ((body["status"].get("artifact") or {}).get("lineage") or {}).get("teacher") or ""
     return {
         "teacher_uri": told.get("uri"),
-        "teacher_digest": read if DIGEST.fullmatch(read) else None,
+        "teacher_digest": read if re.fullmatch(DIGEST, read) else None,
         "teacher_secret": (told.get("secretRef") or {}).get("name"),
         "teacher_plain_http": bool(told.get("plainHttp")),
     }
